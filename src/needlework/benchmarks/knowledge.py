@@ -1,0 +1,43 @@
+"""Closed-book facts (BIG-bench `qa_wikidata`): does the model still know what it knew?
+
+Exact and contained match are both reported: after finetuning a model often answers in another form, and
+exact match alone would take that for lost knowledge.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from needlework.benchmarks import Benchmark, Half, embedded
+from needlework.benchmarks.scoring import contained_match, exact_match
+from needlework.errors import UserError
+from needlework.haystack import Haystack, Needle
+
+PREAMBLE = "Complete the sentence with a few words."
+MAX_NEW_TOKENS = 16
+
+
+def build(*, facts: int, half: Half, seed: int) -> Benchmark:
+    """Build one haystack without items for each of `facts` facts.
+
+    Raises:
+        UserError: If there are not so many facts.
+    """
+    rows = list(embedded("qa_wikidata", half))
+    if facts > len(rows):
+        raise UserError(f"knowledge has {len(rows)} facts in the {half} half, fewer than the {facts} asked for.")
+    made = []
+    for index in np.random.default_rng(seed).permutation(len(rows))[:facts].tolist():
+        row, id = rows[index], f"knowledge/{index}"
+        needle = Needle(id, id, row["prompt"], row["accepted"][0], tuple(row["accepted"]), position=-1)
+        made.append(Haystack(id, "knowledge", PREAMBLE, (), (needle,)))
+    titles = {"contained": "Closed-book facts, contained", "exact": "Closed-book facts, exact"}
+    return Benchmark("knowledge", made, score, titles, MAX_NEW_TOKENS, stop="\n")
+
+
+def score(needle: Needle, output: str) -> dict[str, bool]:
+    """Score contained and exact match."""
+    return {
+        "contained": contained_match(output, needle.accepted),
+        "exact": exact_match(output, needle.accepted),
+    }

@@ -1,0 +1,67 @@
+"""Key-value retrieval: the task that was trained on, at several lengths and depths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from needlework.benchmarks import Benchmark
+from needlework.haystack import Haystack, Needle
+from needlework.tasks import make_task
+
+MAX_NEW_TOKENS = 48
+# Evaluation haystacks must not be those of training, whatever the seeds.
+STREAM = 7_310_259
+
+Fit = Callable[[Callable[[int], Haystack], int, int], Haystack]
+
+
+def build(
+    *, lengths: Sequence[int], depths: Sequence[float], haystacks: int, template: bool, seed: int, fit: Fit
+) -> Benchmark:
+    """Build simple-dictionary haystacks of each length, each asked once at every depth.
+
+    Args:
+        lengths: Token budgets: prompt and longest answer, with the chat template.
+        depths: Relative gold positions, 0 the first dictionary and 1 the last.
+        haystacks: Haystacks for each length.
+        template: Whether the question shows the answer's form.
+        seed: Seed of the benchmark.
+        fit: Makes the largest haystack that fits: `(make, max_tokens, min_items) -> Haystack`.
+
+    Raises:
+        BudgetError: If a length is too small for the task.
+    """
+    task = make_task("simple_dict", {"template": template})
+    made: list[Haystack] = []
+    places: dict[str, str] = {}
+    for length in lengths:
+        for number in range(haystacks):
+
+            def make(num_items: int, length: int = length, number: int = number) -> Haystack:
+                rng = np.random.default_rng([seed, STREAM, length, number])
+                return task(rng, num_items, len(depths), id=f"kv/{length}/{number}", depths=depths)
+
+            haystack = fit(make, length, len(depths))
+            haystack.meta["length"] = length
+            made.append(haystack)
+            places |= {
+                needle.id: f"{depth:.0%}" for needle, depth in zip(haystack.needles, depths, strict=True)
+            }
+    titles = {"value": "Key-value retrieval: value", "whole": "Key-value retrieval: value and dictionary"}
+    return Benchmark("kv", made, score, titles, MAX_NEW_TOKENS, places=places)
+
+
+def score(needle: Needle, output: str) -> dict[str, bool]:
+    """Score the value, and the value with its dictionary, by the first numbers after the key.
+
+    The first number that is not the key itself counts as the value, the next as the dictionary: an
+    output that lists a whole dictionary does not find the value by accident.
+    """
+    key, value, name = re.findall(r"\d+", needle.answer)
+    numbers = re.findall(r"\d+", output)
+    while numbers and numbers[0] == key:
+        numbers.pop(0)
+    return {"value": numbers[:1] == [value], "whole": numbers[:2] == [value, name]}

@@ -1,0 +1,115 @@
+"""Multi-document question answering (Liu et al., Lost in the Middle) over Wikipedia paragraphs.
+
+The prompt and scoring are the official ones; questions and paragraphs are SQuAD's, where the paper used
+NaturalQuestions. A question is asked with its paragraph at each of several positions among the same
+distractors, so that positions differ in nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from needlework.benchmarks import Benchmark, Half, embedded
+from needlework.benchmarks.scoring import best_subspan_em, normalize
+from needlework.errors import UserError
+from needlework.haystack import Haystack, Needle
+
+PREAMBLE = (
+    "Write a high-quality answer for the given question using only the provided search results "
+    "(some of which might be irrelevant)."
+)
+
+
+def build(
+    *,
+    documents: int,
+    positions: Sequence[int],
+    paragraphs: int,
+    questions_per_paragraph: int,
+    max_new_tokens: int,
+    half: Half,
+    seed: int,
+) -> Benchmark:
+    """Build haystacks of `documents` paragraphs with the gold one at each position in turn.
+
+    Args:
+        documents: Paragraphs in a haystack, of as many different articles.
+        positions: Gold positions, counted from 1.
+        paragraphs: Gold paragraphs.
+        questions_per_paragraph: Questions asked of each, fewer where it has not as many.
+        max_new_tokens: Longest answer; the paper allows 100.
+        half: Which half of the articles; settings are chosen on `train` and reported on `eval`.
+        seed: Chooses paragraphs, questions and distractors.
+
+    Raises:
+        UserError: If a position lies outside the documents, or there are too few paragraphs or articles.
+    """
+    if outside := [position for position in positions if not 1 <= position <= documents]:
+        raise UserError(f"mdqa position {outside[0]} lies outside the {documents} documents.")
+    rows = [row for row in embedded("squad", half) if row["questions"]]
+    articles = {row["title"] for row in rows}
+    if paragraphs > len(rows) or documents > len(articles):
+        raise UserError(
+            f"mdqa has {len(rows)} paragraphs of {len(articles)} articles in the {half} half, "
+            f"fewer than the {paragraphs} paragraphs or {documents} documents asked for."
+        )
+    made: list[Haystack] = []
+    for index in np.random.default_rng(seed).permutation(len(rows))[:paragraphs].tolist():
+        gold, rng = rows[index], np.random.default_rng([seed, index])
+        chosen = rng.permutation(len(gold["questions"]))[:questions_per_paragraph].tolist()
+        questions = [gold["questions"][each] for each in chosen]
+        others = _distractors(rng, rows, gold, questions, documents - 1)
+        made += [_haystack(f"mdqa/{index}/{place}", gold, others, questions, place) for place in positions]
+    places = {each.id: str(each.position + 1) for haystack in made for each in haystack.needles}
+    titles = {"contained": f"Multi-document QA, {documents} paragraphs"}
+    return Benchmark("mdqa", made, score, titles, max_new_tokens, stop="\n", places=places)
+
+
+def score(needle: Needle, output: str) -> dict[str, bool]:
+    """Score with `best_subspan_em`."""
+    return {"contained": best_subspan_em(output, needle.accepted)}
+
+
+def _distractors(
+    rng: np.random.Generator, rows: list[dict[str, Any]], gold: dict[str, Any], questions: list[Any], count: int
+) -> list[dict[str, Any]]:
+    """Draw paragraphs of other articles, each of its own, that hold no accepted answer of the questions."""
+    answers = [normalize(answer) for _, _, accepted in questions for answer in accepted]
+    titles, found = {gold["title"]}, []
+    for index in rng.permutation(len(rows)).tolist():
+        row = rows[index]
+        text = normalize(f"{row['title']} {row['text']}")
+        if row["title"] not in titles and not any(answer in text for answer in answers):
+            titles.add(row["title"])
+            found.append(row)
+            if len(found) == count:
+                return found
+    raise UserError(
+        f"only {len(found)} of {count} distractors hold no answer of the questions on {gold['title']!r}. "
+        f"Ask for fewer documents."
+    )
+
+
+def _haystack(
+    id: str, gold: dict[str, Any], others: list[dict[str, Any]], questions: list[Any], place: int
+) -> Haystack:
+    documents = [*others[: place - 1], gold, *others[place - 1 :]]
+    items = tuple(
+        f"Document [{number}](Title: {row['title']}) {row['text']}"
+        for number, row in enumerate(documents, start=1)
+    )
+    needles = tuple(
+        Needle(
+            id=f"{question_id}/{place}",
+            group=question_id,
+            question=f"Question: {question}\nAnswer:",
+            answer=accepted[0],
+            accepted=tuple(accepted),
+            position=place - 1,
+        )
+        for question_id, question, accepted in questions
+    )
+    return Haystack(id, "mdqa", PREAMBLE, items, needles)

@@ -1,0 +1,37 @@
+"""Scoring rules shared by benchmarks."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Sequence
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalize(text: str) -> str:
+    """Lower-case, and drop punctuation, articles and extra white space (SQuAD's `normalize_answer`)."""
+    text = text.lower().translate(_PUNCTUATION)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def first_line(output: str) -> str:
+    """Return the output up to the first newline, as lost-in-the-middle scores it."""
+    return output.split("\n", 1)[0].strip()
+
+
+def best_subspan_em(output: str, accepted: Sequence[str]) -> bool:
+    """Return whether any accepted answer is a substring of the first line (lost-in-the-middle, metrics.py)."""
+    line = normalize(first_line(output))
+    return any(normalize(answer) in line for answer in accepted)
+
+
+def exact_match(output: str, accepted: Sequence[str]) -> bool:
+    """Return whether the first line is an accepted answer and nothing else."""
+    return normalize(first_line(output)) in {normalize(answer) for answer in accepted}
+
+
+def contained_match(output: str, accepted: Sequence[str]) -> bool:
+    """Return whether the first line holds an accepted answer as whole words."""
+    line = f" {normalize(first_line(output))} "
+    return any(f" {normalize(answer)} " in line for answer in accepted)

@@ -1,0 +1,224 @@
+"""The command line: thin, a recipe and the pipeline."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from needlework.errors import RecipeError, UserError
+
+if TYPE_CHECKING:
+    from needlework.recipe import Recipe
+
+app = typer.Typer(
+    name="needlework",
+    help="Make language models use their long contexts, and prove it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a YAML file.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change a value of the recipe.")]
+Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the results.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
+
+CONTINUE = "Stopped. The same command continues where this one stopped."
+
+
+@app.command()
+def run(recipe: RecipeName, output: Output = None, set: Set = None, dry_run: DryRun = False) -> None:
+    """Evaluate, finetune, evaluate again, compare and report."""
+    from needlework import pipeline
+    from needlework.progress import Terminal
+
+    loaded = _recipe(recipe, set)
+    if dry_run:
+        _print_plan(loaded)
+        return
+    folder = output or Path("runs") / Path(recipe).stem
+    _interruptible()
+    _print_comparison(pipeline.run(loaded, folder, Terminal()))
+    print(f"Report: {folder / 'report.html'}")
+
+
+@app.command()
+def finetune(recipe: RecipeName, output: Output = None, set: Set = None, dry_run: DryRun = False) -> None:
+    """Finetune the recipe's model on its synthetic haystacks."""
+    from needlework import pipeline
+    from needlework.progress import Terminal
+
+    loaded = _recipe(recipe, set)
+    if dry_run:
+        _print_plan(loaded)
+        return
+    _interruptible()
+    print(f"Model: {pipeline.finetune(loaded, output or Path('runs') / Path(recipe).stem, Terminal())}")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="smollm2-135m, a folder, or a Hugging Face id.")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the results.")],
+    benchmarks: Annotated[str, typer.Option(help="Names, separated by commas; default: the recipe's.")] = "",
+    recipe: Annotated[str, typer.Option(help="The recipe whose benchmarks are asked.")] = "smollm2-135m",
+    set: Set = None,
+) -> None:
+    """Ask a model the benchmarks and write its predictions."""
+    import json
+
+    from needlework import pipeline
+    from needlework.progress import Terminal
+
+    loaded = _recipe(recipe, set)
+    chosen = loaded.evaluate
+    if benchmarks:
+        wanted = [name.strip() for name in benchmarks.split(",")]
+        known = type(chosen).model_fields
+        if unknown := [name for name in wanted if name not in known]:
+            raise RecipeError(f"there is no benchmark {unknown[0]!r}. Known: {', '.join(known)}.")
+        parts = {name: getattr(chosen, name) or _default(known[name]) for name in wanted}
+        chosen = type(chosen)(**parts)
+    _interruptible()
+    config = loaded.model.model_copy(update={"name": model})
+    pipeline.evaluate(config, chosen, loaded.seed, output, Terminal())
+    summary = json.loads((output / "summary.json").read_text(encoding="utf-8"))
+    for name, each in summary["benchmarks"].items():
+        print(f"{name:12} {each['accuracy']:6.1%}  n = {each['n']}")
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(help="Folder of an evaluation.")],
+    after: Annotated[Path, typer.Argument(help="Folder of another.")],
+    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Write comparison.json here.")] = None,
+) -> None:
+    """Compare two evaluations, needle by needle."""
+    from needlework import pipeline
+    from needlework.report.comparison import compare as paired
+
+    _print_comparison(pipeline.compare(before, after, output) if output else paired(before, after))
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
+    """Draw the report of a run again."""
+    from needlework import pipeline
+    from needlework.progress import Terminal
+
+    print(f"Report: {pipeline.report(run, Terminal())}")
+
+
+@app.command()
+def generate(
+    source: Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the files.")],
+    model: Annotated[str | None, typer.Option(help="Whose tokenizer counts tokens; default: the recipe's.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Bound of prompt and answer.")] = None,
+    num_haystacks: Annotated[int | None, typer.Option(help="Haystacks.")] = None,
+    needles: Annotated[int | None, typer.Option(help="Needles in each haystack.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the dataset.")] = None,
+    format: Annotated[str, typer.Option(help="`needlework list formats` shows them.")] = "messages",
+    set: Set = None,
+) -> None:
+    """Write synthetic haystacks as training data."""
+    from needlework import pipeline
+    from needlework import recipe as recipes
+    from needlework.progress import Terminal
+    from needlework.tasks import TASKS
+
+    if format not in FORMATS:
+        raise UserError(f"there is no format {format!r}. Known: {', '.join(FORMATS)}.")
+    values = {"data.max_tokens": max_tokens, "data.haystacks": num_haystacks, "data.needles": needles, "seed": seed}
+    overrides = [f"{key}={value}" for key, value in values.items() if value is not None]
+    overrides += [f"model.name={model}"] if model else []
+    if source in TASKS:
+        loaded = recipes.parse({"data": {"task": source}}, [*overrides, *(set or [])])
+    else:
+        loaded = _recipe(source, [*overrides, *(set or [])])
+    _interruptible()
+    print(f"Rows: {pipeline.generate(loaded, output, Terminal())}")
+
+
+FORMATS = {"messages": "JSONL, one chat of user and assistant for each needle"}
+
+
+@app.command(name="list")
+def list_(what: Annotated[str, typer.Argument(help="tasks, benchmarks, formats or recipes.")]) -> None:
+    """List what there is."""
+    from needlework import recipe as recipes
+    from needlework.tasks import TASKS
+
+    def first_line(thing: Any) -> str:
+        return str(thing.__doc__).strip().split("\n")[0]
+
+    fields = recipes.Evaluate.model_fields
+    listings = {
+        "tasks": {name: first_line(sys.modules[kind.__module__]) for name, kind in TASKS.items()},
+        "benchmarks": {name: first_line(type(_default(field))) for name, field in fields.items()},
+        "formats": FORMATS,
+        "recipes": {name: recipes.load(name).description for name in recipes.names()},
+    }
+    if what not in listings:
+        raise UserError(f"there is no list of {what!r}. Known: {', '.join(listings)}.")
+    for name, text in listings[what].items():
+        print(f"{name:16} {text}")
+
+
+def _recipe(name: str, overrides: list[str] | None) -> Recipe:
+    from needlework import recipe as recipes
+
+    return recipes.load(name, overrides or ())
+
+
+def _default(field: Any) -> Any:
+    """Return a benchmark's section with its defaults; the field's type is that section or None."""
+    return field.annotation.__args__[0]()
+
+
+def _print_plan(recipe: Recipe) -> None:
+    from needlework import recipe as recipes
+
+    data, train = recipe.data, recipe.train
+    steps = -(-data.haystacks // train.batch_size) * train.epochs
+    print(recipes.dump(recipe), end="")
+    print(f"# {data.haystacks * data.needles * train.epochs} answers in {steps} steps of {train.batch_size} haystacks")
+
+
+def _print_comparison(comparison: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from needlework.report.table import table
+
+    console = Console(highlight=False)
+    console.print(table(comparison))
+    console.print(comparison["method"], style="dim", markup=False)
+
+
+def _interruptible() -> None:
+    from needlework.interrupt import exit_on_interrupt
+
+    exit_on_interrupt(CONTINUE)
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is one sentence and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            raise
+        place = f" {error.filename}" if error.filename else ""
+        _fail(f"cannot write{place}: {error.strerror}. Make room or give another --output.")
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"needlework: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,1 @@
+"""Datasets of synthetic haystacks: token budgets, the sample function, exports."""

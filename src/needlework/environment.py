@@ -1,0 +1,43 @@
+"""What a run was made with, so that another can be made like it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGES = ("needlework", "torch", "transformers", "accelerate", "peft", "tokenizers", "numpy")
+
+
+def describe() -> dict[str, str]:
+    """Return versions, machine, git state and command, as a flat mapping of text."""
+    facts = {"python": platform.python_version(), "platform": platform.platform(), "cpu": _cpu()}
+    facts |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    if commit := _git("rev-parse", "HEAD"):
+        facts["git commit"] = commit + (" with changes" if _git("status", "--porcelain") else "")
+    # The program's path says where it lies on this machine, which reproduces nothing.
+    return facts | {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _git(*arguments: str) -> str:
+    # The state of this package's own checkout; installed from an index it has none.
+    folder = Path(__file__).parent
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return result.stdout.strip()

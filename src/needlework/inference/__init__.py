@@ -1,0 +1,1 @@
+"""Backends that answer prompts, and the loop that asks, scores and records."""

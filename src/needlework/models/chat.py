@@ -1,0 +1,128 @@
+"""Rendering haystacks with a model's own chat template and tokenizer.
+
+Everything that counts, trains on or asks a prompt goes through `Renderer`, so the three can not differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from needlework.errors import ModelError
+from needlework.haystack import Haystack, Needle
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRow:
+    """A haystack with K needles as token ids: what all its rows begin with, then what each adds.
+
+    prefix:      system, preamble, items, and as much of the questions as they share     P tokens
+    branches[k]: the rest of row k: question, chat markers, answer, end of turn
+    answers[k]:  how many tokens at the end of branch k are the answer, supervised in training
+    """
+
+    prefix: tuple[int, ...]
+    branches: tuple[tuple[int, ...], ...]
+    answers: tuple[int, ...]
+
+
+class Renderer:
+    """Turns haystacks into a model's token ids.
+
+    Args:
+        tokenizer: The model's own tokenizer, with its chat template. Without a template the user
+            message is the whole prompt, followed by a newline.
+        system: A system message; most open models get none (arXiv 2406.19292 gives OpenAI's one).
+
+    Raises:
+        ModelError: If the chat template refuses the messages.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, system: str | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.system = system
+
+    def prompt(self, haystack: Haystack, needle: Needle) -> str:
+        """Return the text the model sees before it answers."""
+        message = haystack.message(needle)
+        if self.tokenizer.chat_template is None:
+            return message + "\n"
+        return self._render(message, None)
+
+    def completion(self, haystack: Haystack, needle: Needle) -> str:
+        """Return the text to train on: the answer and the end-of-turn marker, as the template writes them."""
+        if self.tokenizer.chat_template is not None:
+            prompt = self.prompt(haystack, needle)
+            whole = self._render(haystack.message(needle), needle.answer)
+            # Templates put a newline behind the end of turn, which the model never has to write.
+            if whole.startswith(prompt) and needle.answer in whole[len(prompt) :]:
+                return whole[len(prompt) :].rstrip("\n")
+        return needle.answer + str(self.tokenizer.eos_token)
+
+    def prompt_ids(self, haystack: Haystack, needle: Needle) -> list[int]:
+        """Return the ids of the prompt."""
+        return self.encode([self.prompt(haystack, needle)])[0]
+
+    def rows(self, haystack: Haystack) -> list[tuple[list[int], list[int]]]:
+        """Return, for each needle, the ids of the prompt and of the completion."""
+        prompts = [self.prompt(haystack, needle) for needle in haystack.needles]
+        completions = [self.completion(haystack, needle) for needle in haystack.needles]
+        wholes = self.encode([prompt + end for prompt, end in zip(prompts, completions, strict=True)])
+        rows = []
+        for ids, prompt, whole, end in zip(self.encode(prompts), prompts, wholes, completions, strict=True):
+            # A tokenizer that merges across the seam would train on a prompt that is never asked.
+            joined = whole[: len(ids)] == ids
+            rows.append((ids, whole[len(ids) :] if joined else self.encode([end])[0]))
+        return rows
+
+    def count(self, haystack: Haystack) -> int:
+        """Return the tokens of the longest prompt with its answer."""
+        return max(len(prompt) + len(completion) for prompt, completion in self.rows(haystack))
+
+    def pack(self, haystack: Haystack) -> PackedRow:
+        """Return the haystack's rows with their common beginning held once.
+
+        The last token of each prompt stays in its branch, because it predicts the answer's first.
+        """
+        rows = self.rows(haystack)
+        shared = common_length([prompt[:-1] for prompt, _ in rows])
+        return PackedRow(
+            prefix=tuple(rows[0][0][:shared]),
+            branches=tuple((*prompt[shared:], *completion) for prompt, completion in rows),
+            answers=tuple(len(completion) for _, completion in rows),
+        )
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the ids of texts that hold their special tokens already."""
+        ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _render(self, message: str, answer: str | None) -> str:
+        from jinja2 import TemplateError
+
+        messages: list[dict[str, Any]] = [{"role": "user", "content": message}]
+        if self.system is not None:
+            messages.insert(0, {"role": "system", "content": self.system})
+        if answer is not None:
+            messages.append({"role": "assistant", "content": answer})
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    messages, tokenize=False, add_generation_prompt=answer is None
+                )
+            )
+        except TemplateError as error:
+            roles = ", ".join(each["role"] for each in messages)
+            raise ModelError(f"the model's chat template refuses the roles {roles}: {error}") from None
+
+
+def common_length(sequences: Sequence[Sequence[int]]) -> int:
+    """Return how many leading tokens all the sequences share."""
+    first, last = min(sequences), max(sequences)
+    # Lexicographic order: what the smallest and the largest share, all share.
+    limit = min(len(first), len(last))
+    return next((index for index in range(limit) if first[index] != last[index]), limit)

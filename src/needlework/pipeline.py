@@ -1,0 +1,264 @@
+"""The whole experiment, stage by stage. The one file that knows them all.
+
+Stages meet at files: each writes its marker last, and one whose marker is there is not run again.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from needlework import recipe as recipes
+from needlework.errors import RecipeError
+from needlework.progress import Progress, Silent
+from needlework.recipe import Evaluate, Model, Recipe
+from needlework.storage import write_json, write_text
+
+if TYPE_CHECKING:
+    from needlework.benchmarks import Benchmark
+    from needlework.dataset.synthetic import SyntheticDataset
+    from needlework.haystack import Haystack
+    from needlework.models.chat import Renderer
+
+DONE = "done"
+"""Marker of a finished stage."""
+
+
+def run(recipe: Recipe, output: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Evaluate, finetune, evaluate again, compare and report; continue where an earlier call stopped.
+
+    Args:
+        recipe: The experiment.
+        output: The run's folder.
+        progress: Where to show progress; by default nowhere.
+
+    Returns:
+        The comparison, as in `comparison.json`.
+
+    Raises:
+        UserError: If the recipe, the model or the folder is not usable; says why.
+    """
+    progress = progress or Silent()
+    recipe = _settle(recipe, output)
+    if is_finished(output):
+        progress.say(f"Nothing to do: {output} is finished.")
+        return _load(output / "comparison.json")
+    evaluate(recipe.model, recipe.evaluate, recipe.seed, output / "before", progress)
+    finetune(recipe, output, progress)
+    tuned = recipe.model.model_copy(update={"name": str(output / "train" / "model")})
+    evaluate(tuned, recipe.evaluate, recipe.seed, output / "after", progress)
+    comparison = compare(output / "before", output / "after", output)
+    report(output, progress)
+    return comparison
+
+
+def is_finished(output: Path) -> bool:
+    """Return whether a run's folder holds the report, which is written last."""
+    return (output / "report.html").exists()
+
+
+def evaluate(model: Model, benchmarks: Evaluate, seed: int, folder: Path, progress: Progress | None = None) -> None:
+    """Ask a model the benchmarks and write predictions and `summary.json` into a folder."""
+    progress = progress or Silent()
+    if (folder / DONE).exists():
+        return
+    from needlework.inference.evaluate import evaluate as ask
+    from needlework.inference.hf import HFBackend
+    from needlework.models.loading import fingerprint, load_model
+
+    settings = {
+        "model": model.model_dump(mode="json") | {"fingerprint": fingerprint(model.name)},
+        "benchmarks": benchmarks.model_dump(mode="json", exclude_none=True),
+        "seed": seed,
+    }
+    _same_settings(folder / "settings.json", settings)
+    progress.say(f"Evaluating {model.name}")
+    renderer = _renderer(model)
+    built = _benchmarks(benchmarks, seed, renderer)
+    loaded = load_model(
+        model.name, precision=_precision(model), trust_remote_code=model.trust_remote_code
+    )
+    backend = HFBackend(loaded, renderer)
+    summary: dict[str, Any] = {"model": model.name, "benchmarks": {}}
+    for benchmark in built:
+        start = time.perf_counter()
+        with progress.bar(f"  {benchmark.name}") as update:
+            predictions = ask(
+                backend,
+                benchmark.haystacks,
+                benchmark.score,
+                folder / f"predictions-{benchmark.name}.jsonl",
+                max_new_tokens=benchmark.max_new_tokens,
+                stop=benchmark.stop,
+                places=benchmark.places,
+                report=lambda done, total, update=update: update(done, total, ""),
+            )
+        summary["benchmarks"][benchmark.name] = {
+            "n": len(predictions),
+            "accuracy": sum(each.hit for each in predictions) / len(predictions),
+            "seconds": round(time.perf_counter() - start, 1),
+            "titles": benchmark.titles,
+        }
+    write_json(folder / "summary.json", summary)
+    (folder / DONE).touch()
+    del backend, loaded
+    gc.collect()
+
+
+def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path:
+    """Finetune the recipe's model on its haystacks and return the folder of the result."""
+    progress = progress or Silent()
+    folder = output / "train"
+    recipe = _settle(recipe, output)
+    if (folder / DONE).exists():
+        return folder / "model"
+    from needlework.models.loading import load_model
+    from needlework.train.trainer import TrainSettings
+    from needlework.train.trainer import finetune as train
+
+    settings = TrainSettings(
+        **recipe.train.model_dump(), precision=_precision(recipe.model), seed=recipe.seed
+    )
+    renderer = _renderer(recipe.model)
+    data = dataset(recipe, renderer)
+    steps = -(-len(data) // settings.batch_size) * settings.epochs
+    progress.say(f"Finetuning on {len(data)} haystacks of {data.num_needles} needles, {steps} steps")
+    # Under autocast the weights stay fp32, so that small updates are not rounded away.
+    model = load_model(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code)
+    with progress.bar("  train") as update:
+        update(0, steps, "")
+
+        def show(row: dict[str, Any]) -> None:
+            note = f"loss {row['loss']:.3f}, {row['answer_accuracy']:.0%} of answer tokens right"
+            update(row["step"], row["steps"], note)
+
+        target = train(model, renderer, data, settings, folder, show)
+    (folder / DONE).touch()
+    del model
+    gc.collect()
+    return target
+
+
+def dataset(recipe: Recipe, renderer: Renderer) -> SyntheticDataset:
+    """Return the haystacks of a recipe, made when asked for."""
+    from needlework.dataset.synthetic import SyntheticDataset
+    from needlework.tasks import make_task
+
+    return SyntheticDataset(
+        task=make_task(recipe.data.task, recipe.data.params),
+        size=recipe.data.haystacks,
+        num_needles=recipe.data.needles,
+        max_tokens=recipe.data.max_tokens,
+        num_items=recipe.data.items,
+        seed=recipe.seed,
+        renderer=renderer,
+    )
+
+
+def generate(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path:
+    """Write the haystacks of a recipe as chat messages, one row for each needle, and their manifest."""
+    progress = progress or Silent()
+    from needlework.dataset.export import write_messages
+
+    data = dataset(recipe, _renderer(recipe.model))
+    settings = {"model": recipe.model.name, "seed": recipe.seed, **recipe.data.model_dump(mode="json")}
+    with progress.bar("generate") as update:
+        return write_messages(data, output, settings, lambda done, total: update(done, total, ""))
+
+
+def compare(before: Path, after: Path, output: Path) -> dict[str, Any]:
+    """Compare two evaluation folders, write `comparison.json` and return its content."""
+    from needlework.report.comparison import compare as paired
+
+    comparison = paired(before, after)
+    write_json(output / "comparison.json", comparison)
+    return comparison
+
+
+def report(output: Path, progress: Progress | None = None) -> Path:
+    """Write the report of a run and return its path."""
+    from needlework.report import write_report
+
+    (progress or Silent()).say("Drawing the report")
+    return write_report(output)
+
+
+def _settle(recipe: Recipe, output: Path) -> Recipe:
+    """Resolve what is left open, and write the recipe into the folder or check it against the one there."""
+    path = output / "recipe.yaml"
+    if path.exists():
+        saved = recipes.load(path)
+        if recipe.model.precision == "auto":
+            model = recipe.model.model_copy(update={"precision": saved.model.precision})
+            recipe = recipe.model_copy(update={"model": model})
+        if difference := _difference(saved.model_dump(mode="json"), recipe.model_dump(mode="json")):
+            raise RecipeError(
+                f"{output} holds a run of another recipe: {difference}. Give another --output, or delete the folder."
+            )
+        return recipe
+    from needlework.environment import describe
+
+    model = recipe.model.model_copy(update={"precision": _precision(recipe.model)})
+    recipe = recipe.model_copy(update={"model": model})
+    write_json(output / "environment.json", describe())
+    write_text(path, recipes.dump(recipe))
+    return recipe
+
+
+def _precision(model: Model) -> Any:
+    from needlework.models.loading import fastest_precision
+
+    return fastest_precision() if model.precision == "auto" else model.precision
+
+
+def _difference(saved: Any, given: Any, path: str = "") -> str:
+    """Say where two values first differ."""
+    if isinstance(saved, dict) and isinstance(given, dict):
+        for key in saved.keys() | given.keys():
+            if found := _difference(saved.get(key), given.get(key), f"{path}.{key}".lstrip(".")):
+                return found
+        return ""
+    return "" if saved == given else f"{path} is {saved!r} there and {given!r} here"
+
+
+def _same_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Write what a folder is about to hold, or check it against what it was begun with."""
+    if not path.exists():
+        write_json(path, settings)
+    elif difference := _difference(_load(path), settings):
+        raise RecipeError(
+            f"{path.parent} holds another evaluation: {difference}. Give another --output, or delete the folder."
+        )
+
+
+def _load(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return value
+
+
+def _renderer(model: Model) -> Renderer:
+    from needlework.models.chat import Renderer
+    from needlework.models.loading import load_tokenizer
+
+    return Renderer(load_tokenizer(model.name, trust_remote_code=model.trust_remote_code), model.system)
+
+
+def _benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Benchmark]:
+    from needlework.benchmarks import knowledge, kv, mdqa
+    from needlework.dataset.budget import fit
+
+    def make_fit(make: Callable[[int], Haystack], max_tokens: int, min_items: int) -> Haystack:
+        return fit(make, max_tokens=max_tokens, min_items=min_items, renderer=renderer)
+
+    built = []
+    if chosen.kv:
+        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=make_fit))
+    if chosen.knowledge:
+        built.append(knowledge.build(**chosen.knowledge.model_dump(), seed=seed))
+    if chosen.mdqa:
+        built.append(mdqa.build(**chosen.mdqa.model_dump(), seed=seed))
+    return built

@@ -1,0 +1,85 @@
+"""Progress on the terminal: what goes on, how far it is, and when it will be done."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+Update = Callable[[int, int, str], None]
+"""Called with what is done, of how much, and a note such as the present loss."""
+
+
+class Progress(Protocol):
+    """Shows the stages of a run."""
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+
+    def bar(self, label: str) -> contextmanager[Update]:  # type: ignore[valid-type]
+        """Return a context in which a bar is shown."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def say(self, text: str) -> None:
+        pass
+
+    @contextmanager
+    def bar(self, label: str) -> Iterator[Update]:
+        yield lambda done, total, note: None
+
+
+class Terminal:
+    """Lines and bars on standard error, so that standard output holds results only.
+
+    Where standard error is no terminal, as in CI, a bar becomes a line every ten per cent.
+    """
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self.console = Console(stderr=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def bar(self, label: str) -> Iterator[Update]:
+        if not sys.stderr.isatty():
+            yield self._lines(label)
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        columns = (
+            TextColumn("{task.description:24}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            # Steps differ in length, so the speed is taken over a long stretch.
+            Remaining(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self.console, speed_estimate_period=120) as progress:
+            task = progress.add_task(label, total=None, note="")
+
+            def update(done: int, total: int, note: str) -> None:
+                progress.update(task, completed=done, total=total, note=note)
+
+            yield update
+
+    def _lines(self, label: str) -> Update:
+        shown = -1
+
+        def update(done: int, total: int, note: str) -> None:
+            nonlocal shown
+            tenth = 10 * done // max(1, total)
+            if tenth != shown:
+                shown = tenth
+                self.say(f"{label}: {done}/{total} {note}".rstrip())
+
+        return update

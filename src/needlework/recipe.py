@@ -1,0 +1,232 @@
+"""The recipe: a whole experiment as one YAML file. These types are its keys, their defaults and their help."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from needlework.errors import RecipeError
+
+Half = Literal["train", "eval"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of a recipe. Unknown keys are errors, so that no setting is ignored without a word."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Model(Section):
+    """The model to finetune and to measure."""
+
+    name: str = "smollm2-135m"
+    """`smollm2-135m` (embedded), a local folder, or a Hugging Face id."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """bf16 trains under autocast and evaluates in bf16; auto takes the faster one on this machine."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model."""
+    system: str | None = None
+    """A system message; by default none, as the paper does for open models."""
+
+
+class Data(Section):
+    """The synthetic haystacks to train on."""
+
+    task: str = "simple_dict"
+    """The task; `needlework list tasks` shows them."""
+    params: dict[str, Any] = {}
+    """Parameters of the task that differ from its defaults."""
+    haystacks: int = Field(350, ge=1)
+    """Haystacks; the paper takes 350."""
+    needles: int = Field(8, ge=1)
+    """Needles asked of each haystack; the paper asks 1, ours share the context."""
+    max_tokens: int = Field(4096, ge=1)
+    """Upper bound of a haystack's rendered prompt and longest answer, counted with the model's tokenizer."""
+    items: tuple[int, int] | None = None
+    """Fewest and most items, drawn uniformly; by default as many as `max_tokens` allows."""
+
+
+class Train(Section):
+    """The finetuning."""
+
+    trainable: Literal["attention", "full", "lora"] = "attention"
+    """Attention projections only (ours; the paper does not say), everything, or LoRA on the projections."""
+    lora_rank: int = Field(16, ge=1)
+    """Rank of the LoRA matrices."""
+    learning_rate: float = Field(5e-6, gt=0)
+    """Peak learning rate of AdamW; the paper's for Mistral-7B is 5e-6."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate goes down; the paper does not say."""
+    warmup_steps: int = Field(0, ge=0)
+    """Steps in which the learning rate rises from 0."""
+    batch_size: int = Field(16, ge=1)
+    """Haystacks in a global batch; the paper takes 16."""
+    epochs: int = Field(2, ge=1)
+    """Passes over the haystacks; the paper makes 2."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, a third more time."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    """Gradients are clipped to this norm."""
+    checkpoint_steps: int = Field(10, ge=1)
+    """Steps between checkpoints, from which an interrupted training goes on."""
+
+
+class KV(Section):
+    """Key-value retrieval at several lengths and depths."""
+
+    lengths: tuple[int, ...] = (512, 1024, 2048)
+    """Token budgets of the haystacks."""
+    depths: tuple[Fraction, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    """Relative gold positions, one needle each."""
+    haystacks: int = Field(20, ge=1)
+    """Haystacks of each length."""
+    template: bool = True
+    """Show the answer's form in the question."""
+
+
+class MDQA(Section):
+    """Multi-document question answering over Wikipedia paragraphs."""
+
+    documents: int = Field(20, ge=1)
+    """Paragraphs in a haystack; the paper takes 20."""
+    positions: tuple[int, ...] = (1, 5, 10, 15, 20)
+    """Gold positions, from 1."""
+    paragraphs: int = Field(100, ge=1)
+    """Gold paragraphs."""
+    questions_per_paragraph: int = Field(2, ge=1)
+    """Questions asked of each gold paragraph."""
+    max_new_tokens: int = Field(100, ge=1)
+    """Longest answer; the paper takes 100."""
+    half: Half = "eval"
+    """Which half of the articles; choose settings on `train`, report on `eval`."""
+
+
+class Knowledge(Section):
+    """Closed-book facts."""
+
+    facts: int = Field(500, ge=1)
+    """Facts asked."""
+    half: Half = "eval"
+    """Which half of the facts."""
+
+
+class Evaluate(Section):
+    """The benchmarks, asked before and after. Those left out are not asked."""
+
+    kv: KV | None = None
+    mdqa: MDQA | None = None
+    knowledge: Knowledge | None = None
+
+
+class Recipe(Section):
+    """A whole experiment."""
+
+    description: str = ""
+    """One line that says what it is for."""
+    seed: int = Field(0, ge=0)
+    """Seed of data, training and benchmarks."""
+    model: Model = Model()
+    data: Data = Data()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate(kv=KV(), mdqa=MDQA(), knowledge=Knowledge())
+
+
+def names() -> list[str]:
+    """Return the names of the recipes that ship with Needlework."""
+    folder = files("needlework") / "recipes"
+    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+
+
+def load(recipe: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe by name or from a YAML file, with `a.b=value` overrides.
+
+    Raises:
+        RecipeError: If there is none of that name, or a key or value is wrong; suggests the nearest.
+    """
+    text = os.fspath(recipe)
+    if text in names():
+        source = (files("needlework") / "recipes" / f"{text}.yaml").read_text(encoding="utf-8")
+    else:
+        try:
+            source = Path(text).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise RecipeError(f"cannot read the recipe {text}: {reason}.{_suggest(text, names())}") from None
+    try:
+        values = yaml.safe_load(source) or {}
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{text} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise RecipeError(f"{text} should hold keys and values, not a {type(values).__name__}.")
+    return parse(values, overrides)
+
+
+def parse(values: dict[str, Any], overrides: Iterable[str] = ()) -> Recipe:
+    """Check the values of a recipe, after changing them by `a.b=value` overrides.
+
+    Raises:
+        RecipeError: Names the first wrong key, what it got and what it takes.
+    """
+    for override in overrides:
+        _override(values, override)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = _fields(first["loc"][:-1])
+            raise RecipeError(f"the recipe has no key {path!r}.{_suggest(str(first['loc'][-1]), known)}") from None
+        raise RecipeError(f"{path} is {first['input']!r}: {first['msg'].lower()}.") from None
+
+
+def dump(recipe: Recipe) -> str:
+    """Return the resolved recipe as YAML, every key written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"--set {override!r} should look like train.learning_rate=1e-4.")
+    *parents, last = path.split(".")
+    section: Any = values
+    for parent in parents:
+        if section.get(parent) is None:
+            section[parent] = {}
+        section = section[parent]
+        if not isinstance(section, dict):
+            raise RecipeError(f"--set {override!r}: {parent} holds no keys.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {override!r}: {text!r} is not a YAML value.") from None
+    # YAML 1.1 takes 1e-4 for a string, which nobody means.
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    section[last] = value
+
+
+def _fields(path: tuple[int | str, ...]) -> list[str]:
+    section: Any = Recipe
+    for key in path:
+        annotation = section.model_fields[str(key)].annotation
+        options = getattr(annotation, "__args__", (annotation,))
+        section = next(option for option in options if hasattr(option, "model_fields"))
+    return list(section.model_fields)
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."

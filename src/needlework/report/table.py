@@ -1,0 +1,44 @@
+"""The comparison as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from needlework.report.text import direction, p_value, percent, points
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLORS = {1: "green", 0: "", -1: "red"}
+
+
+def table(comparison: Mapping[str, Any]) -> Table:
+    """Return a table of all benchmarks, those with positions and lengths broken down by them."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    result = Table(box=SIMPLE, pad_edge=False)
+    for heading in ("benchmark", "n", "before", "after", "change", "95 % interval", "p"):
+        result.add_column(heading, justify="left" if heading == "benchmark" else "right")
+    level = comparison["level"]
+    for name, each in comparison["benchmarks"].items():
+        _add(result, each["title"], each["overall"], level, "bold")
+        if "." in name:
+            continue
+        for key, row in each["by_length"].items():
+            _add(result, f"  {key} tokens", row, level, "dim")
+        for key, row in each["by_position"].items():
+            _add(result, f"  gold at {key}", row, level, "dim")
+    return result
+
+
+def _add(table: Table, label: str, row: Mapping[str, float], level: float, style: str) -> None:
+    from rich.text import Text
+
+    change = Text(points(row["change"]), style=COLORS[direction(row, level)])
+    span = f"{points(row['low'])} to {points(row['high'])}"
+    p = p_value(row["p"]).removeprefix("= ")
+    table.add_row(
+        label, str(row["n"]), percent(row["before"], 1), percent(row["after"], 1), change, span, p, style=style
+    )

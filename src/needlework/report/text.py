@@ -1,0 +1,249 @@
+"""What the report says in words: numbers, the verdict, its examples, and untrusted text made safe."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from needlework.haystack import Prediction
+
+Row = Mapping[str, float]
+"""A row of comparison.json: before, after and change as rates between 0 and 1, with their intervals."""
+
+KEPT = frozenset({"knowledge", "mmlu", "hellaswag", "gsm8k", "triviaqa", "nq_open"})
+"""Benchmarks that finetuning should leave as they are: their question is harm, not gain."""
+
+MARGIN = 0.02
+"""A loss smaller than this is what "no measurable loss" promises; an interval beyond it promises nothing."""
+
+_FEW = 100
+_MINUS = "\N{MINUS SIGN}"
+_LEAP = 0.3
+"""From this change on, "from 3% to 98%" says more than "+95 points"."""
+
+
+def percent(rate: float, digits: int = 0) -> str:
+    """Return a rate as text: "98%", or with one decimal where rounding would claim a false 0% or 100%."""
+    rounded = f"{100 * rate:.{digits}f}%"
+    return f"{100 * rate:.1f}%" if rounded in ("0%", "100%") and rate not in (0, 1) else rounded
+
+
+def points(change: float) -> str:
+    """Return a change of rate as signed percentage points, such as "+9.1"."""
+    text = f"{100 * change:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", _MINUS)
+
+
+def p_value(p: float) -> str:
+    """Return "= 0.0004", or a bound where the digits would mean nothing."""
+    return "< 0.0001" if p < 1e-4 else f"= {p:.2g}"
+
+
+def is_part(name: str, names: Mapping[str, Any]) -> bool:
+    """Whether a benchmark such as "kv.whole" is a second score of another one that is present."""
+    return "." in name and name.split(".")[0] in names
+
+
+def is_kept(name: str) -> bool:
+    """Whether the benchmark asks what finetuning broke, rather than what it gained."""
+    return name.split(".")[0] in KEPT
+
+
+def direction(row: Row, level: float) -> int:
+    """Return 1 for better, -1 for worse, 0 within noise.
+
+    A gain is claimed only if interval and exact p agree; the interval alone is enough to report a loss.
+    """
+    if row["high"] < 0:
+        return -1
+    return int(row["low"] > 0 and row["p"] < 1 - level)
+
+
+def verdict(comparison: Mapping[str, Any], haystacks: int | None = None) -> str:
+    """Return the outcome as one sentence that claims no more than the intervals allow.
+
+    Args:
+        comparison: The content of comparison.json.
+        haystacks: How many haystacks the model was finetuned on; None where two models are just compared.
+    """
+    level, benchmarks = comparison["level"], comparison["benchmarks"]
+    words: dict[int, list[str]] = {1: [], -1: [], 0: []}
+    safe: list[str] = []
+    unsure: list[str] = []
+    label = f"{100 * level:.0f}% interval "
+    for name in (name for name in benchmarks if not is_part(name, benchmarks)):
+        row, title = benchmarks[name]["overall"], in_sentence(benchmarks[name]["title"])
+        way, change = direction(row, level), f"{points(row['change'])} points"
+        span = f"{points(row['low'])} to {points(row['high'])}"
+        if is_kept(name) and not way:
+            title = "knowledge" if name == "knowledge" else title
+            (safe if row["low"] >= -MARGIN else unsure).append(f"{title} ({change}, {span})")
+        elif way and abs(row["change"]) >= _LEAP:
+            words[way].append(f"{title} from {percent(row['before'])} to {percent(row['after'])}")
+        else:
+            detail, label = f"{label}{span}, p {p_value(row['p'])}", ""
+            size = f" by {100 * abs(row['change']):.1f} points (" if way else f" ({change}, "
+            words[way].append(f"{title}{size}{detail})")
+    return _sentence(_subject(comparison, haystacks), words, safe, unsure)
+
+
+def _subject(comparison: Mapping[str, Any], haystacks: int | None) -> str:
+    if haystacks is None:
+        return f"Going from {model_name(comparison['before'])} to {model_name(comparison['after'])}"
+    return f"Finetuning on {haystacks:,} synthetic haystack{'' if haystacks == 1 else 's'}"
+
+
+def _sentence(subject: str, words: dict[int, list[str]], safe: list[str], unsure: list[str]) -> str:
+    verbs = []
+    if words[1]:
+        verbs.append("raised " + listed(words[1]))
+    if words[-1]:
+        verbs.append(("but " if verbs else "") + "lowered " + listed(words[-1]))
+    if words[0]:
+        verbs.append(("and " if verbs else "") + "left " + listed(words[0]) + " within noise")
+    text = f"{subject} {', '.join(verbs)}" if verbs else ""
+    if safe:
+        start = f"{text}, with" if text else f"{subject} brought"
+        text = f"{start} no measurable loss of {listed(safe)}"
+    if unsure:
+        few = f"too few questions to rule out a loss of {100 * MARGIN:.0f} points"
+        text += f"; {few} of {listed(unsure)}" if text else f"{subject}: {few} of {listed(unsure)}"
+    return (text or f"{subject}: nothing was compared") + "."
+
+
+def listed(parts: list[str]) -> str:
+    """Join as in a sentence: "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+def in_sentence(title: str) -> str:
+    """Return a title as it reads inside a sentence: its first letter small, unless it opens an acronym."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
+
+
+def model_name(model: str) -> str:
+    """Return a model's name as a reader knows it: a hub name as it is, a path by its telling end.
+
+    Every finetuned model of ours is called <run>/train/model, so there the run is what tells them apart.
+    """
+    parts = PurePosixPath(model).parts
+    if parts[-2:] == ("train", "model"):
+        return f"{parts[-3]} (finetuned)" if len(parts) > 2 else "the finetuned model"
+    return model if len(parts) <= 2 and not model.startswith(("/", ".")) else (parts or ("unnamed",))[-1]
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a reader would say it: "41 s", "3 min 12 s", "2 h 05 min"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, left = divmod(minutes, 60)
+    return f"{hours} h {left:02} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def training(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what the training took, as names and values: whatever of it the summary knows."""
+    count = "{:,}".format
+    facts: list[tuple[str, str, Callable[[Any], str]]] = [
+        ("haystacks", "haystacks", count),
+        ("answers", "answers", count),
+        ("tokens", "tokens", count),
+        ("seconds", "time", duration),
+        ("trainable_parameters", "parameters trained", _millions),
+        ("parameters", "parameters in all", _millions),
+        ("peak_memory_gib", "peak memory", "{:.1f} GiB".format),
+        ("precision", "precision", str),
+    ]
+    return [(name, say(summary[key])) for key, name, say in facts if summary.get(key) is not None]
+
+
+def _millions(number: float) -> str:
+    return f"{number / 1e6:,.1f} million"
+
+
+def limits(comparison: Mapping[str, Any]) -> list[str]:
+    """Return what the numbers do not show."""
+    few = [f"{in_sentence(each['title'])} ({each['overall']['clusters']:,})"
+           for each in comparison["benchmarks"].values() if each["overall"]["clusters"] < _FEW]  # fmt: skip
+    return [
+        "The intervals cover which questions happened to be asked. They do not cover how another seed of the "
+        "training would have turned out: this is one run.",
+        "Points by position and length are not corrected for their number; one in twenty strays by chance.",
+        "A hit means that an accepted string was found in the output. A right answer in other words counts "
+        "as a miss, and a wrong one that quotes the right string counts as a hit.",
+        *([f"Few questions, so wide intervals: {listed(few)}."] if few else []),
+    ]
+
+
+def where(prediction: Prediction) -> str:
+    """Return where the gold item stood, and in how long a prompt."""
+    place = prediction.place
+    spot = f"at {place} depth, " if place.endswith("%") else f"position {place}, " if place else ""
+    return f"{spot}{prediction.prompt_tokens:,} prompt tokens"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What was said to one needle before and after."""
+
+    before: Prediction
+    after: Prediction
+
+
+def examples(pairs: Sequence[Pair], *, found: bool, most: int = 3) -> list[Pair]:
+    """Return up to `most` pairs that turned from missed to hit (`found`) or back, evenly spread by id."""
+    changed = [pair for pair in pairs if pair.after.hit is found and pair.before.hit is not found]
+    count = min(most, len(changed))
+    return [changed[(2 * i + 1) * len(changed) // (2 * count)] for i in range(count)]
+
+
+def fates(pairs: Sequence[Pair], score: str) -> dict[str, int]:
+    """Return how many questions were answered before and after, lost, gained, and never.
+
+    Args:
+        pairs: The paired predictions.
+        score: The further score to count by, such as "exact"; an empty string for the main one.
+    """
+    names = {
+        (True, True): "answered both times",
+        (True, False): "lost",
+        (False, True): "gained",
+        (False, False): "missed both times",
+    }
+    counts = dict.fromkeys(names.values(), 0)
+    for pair in pairs:
+        before, after = (p.extra.get(score, False) if score else p.hit for p in (pair.before, pair.after))
+        counts[names[before, after]] += 1
+    return counts
+
+
+def clip(text: str, length: int, around: Sequence[str] = ()) -> str:
+    """Return at most `length` characters, an ellipsis where something was left out.
+
+    The part shown is the beginning, or the surroundings of the first string of `around` that occurs.
+    """
+    text = text.strip()
+    if len(text) <= length:
+        return text
+    found = min((at for each in around if (at := text.lower().find(each.lower())) >= 0), default=0)
+    start = min(max(0, found - length // 2), len(text) - length)
+    head, tail = ("…" if start else ""), ("…" if start + length < len(text) else "")
+    return head + text[start + len(head) : start + length - len(tail)].strip() + tail
+
+
+def visible(text: str) -> str:
+    """Return text with each control character replaced by a symbol that can be seen.
+
+    Outputs of a model are untrusted: a bidirectional override would reorder what the reader sees, and a lone
+    surrogate, which JSON can spell, could not be written as UTF-8 at all.
+    """
+    return "".join(map(_symbol, text))
+
+
+def _symbol(char: str) -> str:
+    # Joiners shape emoji and whole scripts, so they stay.
+    if char in "\n\t\u200c\u200d" or unicodedata.category(char) not in ("Cc", "Cf", "Cs"):
+        return char
+    code = ord(char)
+    return chr(0x2400 + code) if code < 32 else "\u2421" if code == 127 else f"[U+{code:04X}]"

@@ -1,0 +1,39 @@
+"""Synthetic tasks: pure functions from a random generator and a number of items to a haystack."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from needlework.errors import RecipeError
+from needlework.tasks.simple_dict import SimpleDict
+
+TASKS = {"simple_dict": SimpleDict}
+
+
+def make_task(name: str, params: Mapping[str, Any]) -> SimpleDict:
+    """Return the named task with the given parameters.
+
+    Raises:
+        RecipeError: If there is no such task or parameter; suggests the nearest.
+    """
+    if name not in TASKS:
+        raise RecipeError(f"there is no task {name!r}. {_nearest(name, TASKS)}")
+    kind = TASKS[name]
+    known = {each.name: each for each in dataclasses.fields(kind)}
+    for key in params:
+        if key not in known:
+            raise RecipeError(f"task {name} has no parameter {key!r}. {_nearest(key, known)}")
+    # YAML has lists where the task has tuples, and one number is a list of one.
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in params.items()}
+    for key, value in values.items():
+        if isinstance(known[key].default, tuple) and not isinstance(value, tuple):
+            values[key] = (value,)
+    return kind(**values)
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."

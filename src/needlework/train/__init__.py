@@ -1,0 +1,1 @@
+"""Finetuning: K answers on one shared context at about the cost of one."""

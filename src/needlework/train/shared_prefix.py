@@ -1,0 +1,158 @@
+"""Attention over a packed row: one prefix, then K branches that see the prefix and themselves.
+
+    queries         keys: prefix P                 keys: branches S
+    prefix rows     causal (window by position)    none
+    branch rows     all (window by position)       causal within own branch
+
+The function is registered with transformers' `AttentionInterface` and *not* with its mask registry, so
+the model builds no mask of its own: a mask would either be plain causal over the packed row, or, from
+the restarting position ids, cut the branches off from the prefix. The layout travels as a keyword.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from needlework.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ATTENTION = "needlework_shared_prefix"
+"""The name under which the attention function is registered."""
+
+PROVEN = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+"""Model types that tests/train/test_shared_prefix.py proves equal to separate rows."""
+
+
+class Layout:
+    """Where the prefix and each branch of a packed row lie.
+
+    Args:
+        prefix: P, tokens of the prefix; at least 1.
+        branches: Tokens of each branch; they sum to S.
+    """
+
+    def __init__(self, prefix: int, branches: tuple[int, ...]) -> None:
+        self.prefix = prefix
+        self.branches = branches
+        self.layers_seen: set[int] = set()
+        self._masks: dict[tuple[int | None, torch.device], torch.Tensor] = {}
+
+    def positions(self) -> torch.Tensor:
+        """Return position ids, shape [P + S]: those of each branch go on from the prefix."""
+        parts = [torch.arange(self.prefix)]
+        parts += [torch.arange(self.prefix, self.prefix + length) for length in self.branches]
+        return torch.cat(parts)
+
+    def branch_mask(self, window: int | None, device: torch.device) -> torch.Tensor:
+        """Return which keys each branch row sees, shape [S, P + S], made once for each kind of layer."""
+        if (window, device) not in self._masks:
+            branch = torch.repeat_interleave(torch.tensor(self.branches))
+            key_branch = torch.cat([torch.full((self.prefix,), -1), branch])
+            positions = self.positions()
+            query = positions[self.prefix :, None]
+            seen = (key_branch == -1) | (key_branch == branch[:, None])
+            seen &= (positions <= query) & _within(window, query, positions)
+            self._masks[window, device] = seen.to(device)
+        return self._masks[window, device]
+
+    def prefix_mask(self, window: int | None, device: torch.device) -> torch.Tensor | None:
+        """Return which keys each prefix row sees, shape [P, P], or None where that is plain causal."""
+        if window is None or window >= self.prefix:
+            return None
+        positions = torch.arange(self.prefix, device=device)
+        query = positions[:, None]
+        return (positions <= query) & _within(window, query, positions)
+
+
+def _within(window: int | None, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    # Windows count positions: rows further down the packed row are not further away.
+    return query - key < window if window is not None else torch.ones(1, dtype=torch.bool, device=key.device)
+
+
+def shared_prefix_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    layout: Layout,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend over one packed row.
+
+    Args:
+        query: Shape [1, heads, P + S, head_dim]; `key` and `value` have as many or fewer heads.
+        attention_mask: None, because no mask function is registered.
+        layout: The row's layout, given to the model's forward.
+
+    Returns:
+        The attention output, shape [1, P + S, heads, head_dim], and no weights.
+    """
+    if attention_mask is not None or dropout:
+        raise ModelError("shared-prefix attention takes no mask and no dropout; this model gave it one.")
+    prefix, device = layout.prefix, query.device
+    options: dict[str, Any] = {"scale": scaling, "enable_gqa": query.shape[1] != key.shape[1]}
+    mask = layout.prefix_mask(sliding_window, device)
+    prefix_out = scaled_dot_product_attention(
+        query[:, :, :prefix],
+        key[:, :, :prefix],
+        value[:, :, :prefix],
+        attn_mask=mask,
+        is_causal=mask is None,
+        **options,
+    )
+    branch_out = scaled_dot_product_attention(
+        query[:, :, prefix:], key, value, attn_mask=layout.branch_mask(sliding_window, device), **options
+    )
+    layout.layers_seen.add(int(module.layer_idx))  # type: ignore[arg-type]
+    return torch.cat([prefix_out, branch_out], dim=2).transpose(1, 2), None
+
+
+def enable(model: PreTrainedModel) -> None:
+    """Make the model use shared-prefix attention; every forward then needs a `layout`.
+
+    Raises:
+        ModelError: If exactness is not proven for this model; says why.
+    """
+    from transformers import AttentionInterface
+
+    config = model.config.get_text_config()
+    if config.model_type not in PROVEN:
+        raise ModelError(
+            f"shared-prefix training is not proven exact for {config.model_type!r} models; "
+            f"it is for {', '.join(sorted(PROVEN))}."
+        )
+    if dropout := getattr(config, "attention_dropout", 0.0):
+        raise ModelError(
+            f"attention_dropout is {dropout}: with dropout the answers of one packed row would not equal "
+            f"separate rows. Set attention_dropout to 0 in the model's config."
+        )
+    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rope in ("dynamic", "longrope"):
+        raise ModelError(
+            f"the model's rope type {rope!r} depends on the length of the row, so a packed row "
+            f"would not equal separate rows."
+        )
+    AttentionInterface.register(ATTENTION, shared_prefix_attention)
+    model.set_attn_implementation(ATTENTION)
+
+
+def confirm(layout: Layout, model: PreTrainedModel) -> None:
+    """Check that the attention of every layer was ours.
+
+    Raises:
+        ModelError: If a layer used another; its result would be wrong without a word.
+    """
+    expected = set(range(model.config.get_text_config().num_hidden_layers))
+    if layout.layers_seen != expected:
+        missing = sorted(expected - layout.layers_seen)
+        raise ModelError(f"layers {missing} did not use shared-prefix attention, so the loss would be wrong.")

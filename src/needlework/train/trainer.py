@@ -1,0 +1,225 @@
+"""Finetuning on packed rows, on transformers' Trainer: checkpoints, resume and devices come from it."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainingArguments
+
+from needlework.errors import UserError
+from needlework.haystack import Haystack
+from needlework.models.chat import PackedRow, Renderer
+from needlework.train.collator import collate
+from needlework.train.metrics import COMPLETE, Metrics, Tally
+from needlework.train.shared_prefix import confirm, enable
+from needlework.train.trainable import Trainable, select
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """What the trainer is told; see `needlework.recipe.Train` for what each means."""
+
+    learning_rate: float
+    schedule: Literal["constant", "linear", "cosine"]
+    warmup_steps: int
+    batch_size: int
+    epochs: int
+    trainable: Trainable
+    lora_rank: int
+    precision: Literal["fp32", "bf16"]
+    gradient_checkpointing: bool
+    max_grad_norm: float
+    checkpoint_steps: int
+    seed: int
+
+
+class PackedDataset(Dataset[PackedRow]):
+    """The haystacks as packed rows of ids, made when asked for."""
+
+    def __init__(self, haystacks: Sequence[Haystack], renderer: Renderer) -> None:
+        self.haystacks = haystacks
+        self.renderer = renderer
+
+    def __len__(self) -> int:
+        return len(self.haystacks)
+
+    def __getitem__(self, index: int) -> PackedRow:
+        return self.renderer.pack(self.haystacks[index])
+
+
+class SharedPrefixTrainer(Trainer):
+    """Trainer whose loss is the mean over all answer tokens of the global batch."""
+
+    tally: Tally
+    loss_is_scaled_for_ga = True
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """Return the summed cross entropy of one packed row over the answer tokens of the global batch."""
+        labels = inputs["labels"]
+        forward = {key: value for key, value in inputs.items() if key not in ("labels", "shift_labels")}
+        outputs = model(**forward, use_cache=False)
+        confirm(inputs["layout"], self.accelerator.unwrap_model(model))
+        logits = outputs.logits[0].float()
+        count = num_items_in_batch if num_items_in_batch is not None else labels.numel()
+        loss = cross_entropy(logits, labels, reduction="sum") / count
+        # Trainer averages over processes what is already a share of the global mean.
+        loss = loss * self.accelerator.num_processes
+        self.tally.add(logits.detach(), labels, inputs)
+        return (loss, outputs) if return_outputs else loss
+
+
+def finetune(
+    model: PreTrainedModel,
+    renderer: Renderer,
+    haystacks: Sequence[Haystack],
+    settings: TrainSettings,
+    folder: Path,
+    report: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> Path:
+    """Finetune a model and return the folder it is saved in.
+
+    Continues from the last complete checkpoint in `folder`, to the same weights as without interruption.
+
+    Args:
+        model: The model, changed in place.
+        renderer: Its tokenizer and chat template.
+        haystacks: The samples, one packed row each, in order.
+        settings: The settings.
+        folder: Receives `metrics.jsonl`, checkpoints while training, then `model/` and `summary.json`.
+        report: Called with each line of the metrics.
+
+    Raises:
+        ModelError: If exactness is not proven for the model.
+        UserError: If the loss is not finite, or the disk cannot hold the checkpoints.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = folder / "checkpoints"
+    model = select(model, settings.trainable, lora_rank=settings.lora_rank)
+    enable(model)
+    _check_disk(model, folder)
+    tally = Tally()
+    trainer = SharedPrefixTrainer(
+        model=model,
+        args=_arguments(settings, checkpoints),
+        train_dataset=PackedDataset(haystacks, renderer),
+        data_collator=collate,
+        callbacks=[Metrics(folder / "metrics.jsonl", tally, report)],
+    )
+    trainer.tally = tally
+    trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
+    _save(model, renderer, folder)
+    _summarize(model, settings, folder, len(haystacks))
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return folder / "model"
+
+
+def _arguments(settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        # One packed row holds K answers and fills the processor; a batch is accumulated from rows.
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=settings.batch_size,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule if settings.warmup_steps == 0 else _with_warmup(settings),
+        warmup_steps=settings.warmup_steps,
+        weight_decay=0.0,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=settings.precision == "bf16",
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=settings.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
+        # Samples are independent draws, so their order carries nothing; a fixed one makes resuming exact.
+        train_sampling_strategy="sequential",
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        logging_steps=1,
+        # Otherwise a loss that is not finite is logged as the last finite one.
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_steps,
+        # The one before is kept until the next is known to be complete.
+        save_total_limit=2,
+        seed=settings.seed,
+        disable_tqdm=True,
+        report_to="none",
+    )
+
+
+def _with_warmup(settings: TrainSettings) -> str:
+    return "constant_with_warmup" if settings.schedule == "constant" else settings.schedule
+
+
+def _last_complete(checkpoints: Path) -> str | None:
+    """Return the newest checkpoint that was written to its end, after deleting those that were not."""
+    folders = sorted(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for folder in folders:
+        if not (folder / COMPLETE).exists():
+            shutil.rmtree(folder)
+    complete = [folder for folder in folders if folder.exists()]
+    return str(complete[-1]) if complete else None
+
+
+def _check_disk(model: PreTrainedModel, folder: Path) -> None:
+    weights = sum(each.numel() * each.element_size() for each in model.parameters())
+    moments = 2 * sum(each.numel() * 4 for each in model.parameters() if each.requires_grad)
+    # Two checkpoints are kept, a third is being written, then the model.
+    needed, free = 3 * (weights + moments) + weights, shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"training needs {needed / 2**30:.1f} GiB of disk for checkpoints and the model, but {folder} has "
+            f"{free / 2**30:.1f} GiB free. Make room or give another --output."
+        )
+
+
+def _save(model: PreTrainedModel, renderer: Renderer, folder: Path) -> None:
+    """Save an ordinary Hugging Face folder, merged where LoRA was used."""
+    if hasattr(model, "merge_and_unload"):
+        model = model.merge_and_unload()
+    temporary, target = folder / "model.tmp", folder / "model"
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    renderer.tokenizer.save_pretrained(temporary)
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
+
+
+def _summarize(
+    model: PreTrainedModel, settings: TrainSettings, folder: Path, haystacks: int
+) -> None:
+    last = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    summary = {
+        "seconds": last["seconds"],
+        "steps": last["steps"],
+        "haystacks": haystacks,
+        "answers": last["answers"],
+        "tokens": last["tokens"],
+        "parameters": sum(each.numel() for each in model.parameters()),
+        "trainable_parameters": sum(each.numel() for each in model.parameters() if each.requires_grad),
+        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 2),
+        "precision": settings.precision,
+    }
+    temporary = folder / "summary.json.tmp"
+    temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / "summary.json")

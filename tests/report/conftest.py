@@ -1,0 +1,235 @@
+"""A small run whose every number is known, and a real browser to look at its report."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import vl_convert
+
+from needlework.haystack import Prediction, write
+
+Row = dict[str, float]
+
+
+def row(
+    before: float, after: float, low: float, high: float, p: float = 0.001, n: int = 200, clusters: int = 0
+) -> Row:
+    """A row of comparison.json whose own intervals are five points either way."""
+    return {
+        "n": n, "clusters": clusters or n, "before": before, "after": after, "change": after - before,
+        "before_low": max(0, before - 0.05), "before_high": min(1, before + 0.05),
+        "after_low": max(0, after - 0.05), "after_high": min(1, after + 0.05),
+        "low": low, "high": high, "p": p,
+    }  # fmt: skip
+
+
+def gain(before: float, after: float, n: int = 40) -> Row:
+    return row(before, after, after - before - 0.06, after - before + 0.06, 0.001, n)
+
+
+def comparison(**benchmarks: dict[str, Any]) -> dict[str, Any]:
+    return {"before": "smollm2-135m", "after": "/runs/demo/train/model", "level": 0.95,
+            "method": "Paired by needle and clustered by question: bootstrap intervals, exact test.",
+            "benchmarks": {name.replace("_", "."): each for name, each in benchmarks.items()}}  # fmt: skip
+
+
+def benchmark(title: str, overall: Row, **tables: Any) -> dict[str, Any]:
+    return {"title": title, "overall": overall, "by_position": {}, "by_length": {}} | tables
+
+
+def demo() -> dict[str, Any]:
+    depths = ["0%", "25%", "50%", "75%", "100%"]
+    found = [(0.05, 1.0), (0.025, 0.99), (0.0, 0.97), (0.02, 0.98), (0.08, 0.98)]
+    kv = {depth: gain(*rates) for depth, rates in zip(depths, found, strict=True)}
+    mdqa = {"1": gain(0.41, 0.47), "3": gain(0.28, 0.41), "5": gain(0.35, 0.43)}
+    lengths = {length: gain(0.09 / scale, 1 - 0.01 * scale) for scale, length in
+               enumerate(["512", "1024", "2048", "4096"], start=1)}  # fmt: skip
+    both = {length: {depth: gain(0.09 / scale, 1 - 0.02 * scale * (i % 3)) for i, depth in enumerate(depths)}
+            for scale, length in enumerate(lengths, start=1)}  # fmt: skip
+    whole = {depth: gain(0.01, 0.9 + i / 50) for i, depth in enumerate(depths)}
+    return comparison(
+        kv=benchmark("Key-value retrieval", row(0.033, 0.984, 0.92, 0.98, 1e-9), by_position=kv,
+                     by_length=lengths, by_length_and_position=both),
+        kv_whole=benchmark("Key-value retrieval, value and dictionary", row(0.01, 0.9, 0.85, 0.94, 1e-9),
+                           by_position=whole),
+        mdqa=benchmark("Multi-document QA", row(0.346, 0.437, 0.040, 0.142, 0.0004, 594, 198),
+                       by_position=mdqa),
+        knowledge=benchmark("Knowledge, answer contained", row(0.412, 0.409, -0.014, 0.008, 0.71, 1000)),
+        knowledge_exact=benchmark("Knowledge, exact answer", row(0.31, 0.302, -0.02, 0.004, 0.2, 1000)),
+    )  # fmt: skip
+
+
+def prediction(name: str, i: int, output: str, hit: bool, **changes: Any) -> Prediction:
+    values: dict[str, Any] = {
+        "id": f"{name}/{i:04}", "haystack": f"{name}/{i // 4}", "group": f"{name}/{i}",
+        "question": "Above is a list of dictionaries such that each key and value is an integer. "
+                    f"Report the value of key {7000 + i} and the dictionary it is in.",
+        "accepted": (str(4000 + i),), "gold": f"Dictionary [{i}] {{{7000 + i}: {4000 + i}, 1234: 5678}}",
+        "position": i % 5, "place": f"{25 * (i % 5)}%", "length": 1024, "prompt_tokens": 987,
+        "output": output, "hit": hit, "extra": {"exact": hit, "whole": hit},
+    }  # fmt: skip
+    return Prediction(**(values | changes))
+
+
+def predictions(name: str, hits: str) -> list[Prediction]:
+    return [prediction(name, i, _say(i, hit == "1"), hit == "1") for i, hit in enumerate(hits)]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A finished run: of 12 needles each, kv gains 8, mdqa gains 2 and loses 1, knowledge 1 and 2."""
+    folder = tmp_path / "demo"
+    for part in ("before", "after", "train"):
+        (folder / part).mkdir(parents=True)
+    hits = {"kv": ("001000000001", "101111110111"), "mdqa": ("011000000000", "001110000000"),
+            "knowledge": ("111100000000", "010110000000")}  # fmt: skip
+    for name, sides in hits.items():
+        for side, bits in zip(("before", "after"), sides, strict=True):
+            write(predictions(name, bits), folder / side / f"predictions-{name}.jsonl")
+    for side in ("before", "after"):
+        benchmarks = {name: {"n": 12, "seconds": 61.5} for name in hits}
+        dump({"model": "smollm2-135m", "benchmarks": benchmarks}, folder / side / "summary.json")
+    dump(demo(), folder / "comparison.json")
+    steps = [{"step": i, "steps": 30, "loss": 4 * 0.87**i + 0.2 * (i % 3) / i,
+              "answer_accuracy": 1 - 0.6 * 0.9**i, "learning_rate": 1e-4, "grad_norm": 3.2,
+              "seconds": 8.1 * i, "answers": 32 * i, "tokens": 4100 * i} for i in range(1, 31)]  # fmt: skip
+    (folder / "train/metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    dump({"seconds": 243, "answers": 960, "haystacks": 120, "tokens": 123000,
+          "trainable_parameters": 26542080, "parameters": 134515008, "peak_memory_gib": 3.42,
+          "precision": "float32"}, folder / "train/summary.json")  # fmt: skip
+    dump({"python": "3.11.2", "platform": "Linux-6.1-x86_64", "needlework": "0.1.0", "torch": "2.9.0",
+          "transformers": "5.0.0", "git": "1a2b3c4", "cpu": "2 cores", "seed": 0,
+          "command": "needlework run demo --output runs/demo"}, folder / "environment.json")  # fmt: skip
+    (folder / "recipe.yaml").write_text("model: smollm2-135m\ntrain:\n  haystacks: 120\n  max_tokens: 1024\n")
+    return folder
+
+
+def _say(i: int, hit: bool) -> str:
+    if hit:
+        return f"The value of key {7000 + i} is {4000 + i} and it is in Dictionary [{i}]."
+    return f"The value of key {7000 + i} is {9000 - i}." if i % 2 else "I cannot find that key."
+
+
+def dump(value: object, path: Path) -> None:
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+class Browser:
+    """Headless Chromium, spoken to in its DevTools protocol over a pipe: no driver, no port, no library."""
+
+    def __init__(self, program: str, profile: Path) -> None:
+        to_browser, self._out = os.pipe()
+        self._in, from_browser = os.pipe()
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                 "--disable-component-update", "--disable-background-networking", "--disable-sync",
+                 "--remote-debugging-pipe", f"--user-data-dir={profile}"]  # fmt: skip
+        # Chromium reads file 3 and writes file 4, whatever numbers the pipes have here.
+        shell = ["bash", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "bash"]
+        self.process = subprocess.Popen(
+            [*shell, program, *flags, "about:blank"],
+            pass_fds=(to_browser, from_browser),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(to_browser)
+        os.close(from_browser)
+        self._ids = itertools.count(1)
+        self._unread, self._session = b"", ""
+        self._events: list[dict[str, Any]] = []
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.ask(f"{domain}.enable")
+
+    def ask(self, method: str, **params: Any) -> Any:
+        number = next(self._ids)
+        message = {"id": number, "method": method, "params": params}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._read()
+            if answer.get("id") == number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self._events.append(answer)
+
+    def _read(self) -> Any:
+        while b"\0" not in self._unread:
+            data = os.read(self._in, 1 << 20)
+            assert data, "Chromium ended"
+            self._unread += data
+        message, self._unread = self._unread.split(b"\0", 1)
+        return json.loads(message)
+
+    def run(self, expression: str) -> Any:
+        answer = self.ask("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        return answer["result"].get("value")
+
+    def open(self, page: Path, width: int, *, dark: bool = False) -> None:
+        """Show a page until every chart of it is drawn."""
+        self._events.clear()
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1,
+                 mobile=width < 600)  # fmt: skip
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.ask("Emulation.setEmulatedMedia", features=[scheme])
+        self.ask("Page.navigate", url=page.resolve().as_uri())
+        drawn = """new Promise(done => { const end = Date.now() + 20000; (function look() {
+          const charts = [...document.querySelectorAll("[data-chart]")];
+          const ready = document.readyState == "complete"
+            && charts.every(each => each.querySelector("svg"));
+          ready || Date.now() > end ? done(ready) : setTimeout(look, 50); })(); })"""
+        assert self.run(drawn), "the charts were not drawn within 20 seconds"
+
+    def complaints(self) -> list[str]:
+        """What the page wrote to the console, threw, or tried to fetch."""
+        self.run("0")
+        found = []
+        for event in self._events:
+            method, params = event.get("method"), event.get("params", {})
+            if method in ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown"):
+                found.append(f"{method}: {json.dumps(params)[:500]}")
+            elif method == "Network.requestWillBeSent" and params["type"] != "Document":
+                found.append(f"request: {params['request']['url'][:200]}")
+        return found
+
+    def picture(self) -> bytes:
+        size = self.ask("Page.getLayoutMetrics")["cssContentSize"]
+        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        answer = self.ask("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
+        return base64.b64decode(answer["data"])
+
+    def close(self) -> None:
+        os.close(self._out)
+        os.close(self._in)
+        self.process.terminate()
+        self.process.wait(timeout=20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_bundle() -> Iterator[None]:
+    """Bundle the chart library once: a report takes two seconds for it, and the tests write many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vl_convert, "javascript_bundle", functools.cache(vl_convert.javascript_bundle))
+        yield
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.fail("The report is tested in a real browser, and there is none: install it with "
+                    "`apt-get install chromium` (Debian) or `snap install chromium` (Ubuntu).")  # fmt: skip
+    browser = Browser(program, tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.close()

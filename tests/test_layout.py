@@ -1,0 +1,80 @@
+"""Who may import whom, and that every module has its tests."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "needlework"
+
+# The table of the design. A folder may import itself; `pipeline`, `cli` and `__init__` tie things together.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "haystack": {"errors"},
+    "storage": set(),
+    "progress": set(),
+    "environment": set(),
+    "interrupt": set(),
+    "tasks": {"haystack", "errors"},
+    "benchmarks": {"haystack", "tasks", "errors"},
+    "models": {"haystack", "errors"},
+    "dataset": {"haystack", "tasks", "models", "storage", "errors"},
+    "train": {"haystack", "models", "dataset", "storage", "errors"},
+    "inference": {"haystack", "models", "errors"},
+    "report": {"haystack", "errors"},
+    "recipe": {"errors"},
+}
+TIES = {"pipeline", "cli", "__init__"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imported_parts(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "needlework":
+            names = [f"needlework.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("needlework.")}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_follow_the_table(path: Path) -> None:
+    name = part(path)
+    if name not in TIES:
+        assert imported_parts(path) <= MAY_IMPORT[name] | {name}
+
+
+def test_the_table_names_every_part() -> None:
+    assert {part(path) for path in MODULES} == MAY_IMPORT.keys() | TIES
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_module_has_its_tests(path: Path) -> None:
+    relative = path.relative_to(PACKAGE)
+    if path.stem == "__init__":
+        name = relative.parent.name or "needlework"
+        candidates = [ROOT / "tests" / relative.parent / f"test_{name}.py"]
+        if len(path.read_text().splitlines()) < 8:
+            return  # a docstring or re-exports, with nothing to test
+    else:
+        candidates = [ROOT / "tests" / relative.parent / f"test_{path.stem}.py"]
+    assert any(candidate.exists() for candidate in candidates), f"{candidates[0].relative_to(ROOT)} is missing"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_stay_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
