@@ -21,7 +21,19 @@ def test_message_without_items_has_no_gap() -> None:
 
 def test_written_records_read_back_equal(tmp_path: Path) -> None:
     prediction = Prediction(
-        "a", "h", "g", "q", ("x", "y"), "gold", 2, "50%", None, 9, "out\u2028put\n\x00", True, {"exact": False}
+        "a",
+        "h",
+        "g",
+        "q",
+        ("x", "y"),
+        "gold",
+        2,
+        "50%",
+        None,
+        9,
+        "out\u2028put\n\x00",
+        True,
+        {"exact": False},
     )
     assert write([HAYSTACK], tmp_path / "h.jsonl") == 1
     assert write([prediction], tmp_path / "p.jsonl") == 1
@@ -41,8 +53,14 @@ def test_meta_may_be_left_out() -> None:
         ('{"id": "1"', "not a JSON record"),
         ("[1]", "a Needle is a JSON object, not list"),
         ('{"id": "1"}', "Needle lacks the field 'group'"),
-        (to_json(NEEDLE).replace('"position": 1', '"position": "1"'), "Needle.position should be int, not str"),
-        (to_json(NEEDLE).replace('"position": 1', '"position": true'), "Needle.position should be int, not bool"),
+        (
+            to_json(NEEDLE).replace('"position": 1', '"position": "1"'),
+            "Needle.position should be int, not str",
+        ),
+        (
+            to_json(NEEDLE).replace('"position": 1', '"position": true'),
+            "Needle.position should be int, not bool",
+        ),
         (to_json(NEEDLE).replace('["9318"]', "[9318]"), "Needle.accepted should hold strings only"),
         (to_json(NEEDLE).replace('"group"', '"grup"'), "Needle has no field 'grup'"),
     ],
@@ -57,7 +75,7 @@ def test_a_malformed_line_is_named_with_its_fault(tmp_path: Path, line: str, mes
 
 
 def test_a_missing_file_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot read .*none.jsonl: No such file"):
+    with pytest.raises(DataError, match=r"cannot read .*none\.jsonl: No such file"):
         list(read(Needle, tmp_path / "none.jsonl"))
 
 

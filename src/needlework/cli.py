@@ -28,6 +28,12 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", hel
 Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the results.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
 
+# What the system says where a folder cannot be written.
+UNWRITABLE = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST", "EISDIR", "EFBIG")
+}
+
 CONTINUE = "Stopped. The same command continues where this one stopped."
 
 
@@ -134,7 +140,12 @@ def generate(
 
     if format not in FORMATS:
         raise UserError(f"there is no format {format!r}. Known: {', '.join(FORMATS)}.")
-    values = {"data.max_tokens": max_tokens, "data.haystacks": num_haystacks, "data.needles": needles, "seed": seed}
+    values = {
+        "data.max_tokens": max_tokens,
+        "data.haystacks": num_haystacks,
+        "data.needles": needles,
+        "seed": seed,
+    }
     overrides = [f"{key}={value}" for key, value in values.items() if value is not None]
     overrides += [f"model.name={model}"] if model else []
     if source in TASKS:
@@ -213,7 +224,7 @@ def main() -> None:
     except UserError as error:
         _fail(str(error))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+        if error.errno not in UNWRITABLE:
             raise
         place = f" {error.filename}" if error.filename else ""
         _fail(f"cannot write{place}: {error.strerror}. Make room or give another --output.")

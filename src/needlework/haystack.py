@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from needlework.errors import DataError
 
@@ -118,17 +118,22 @@ def _build(kind: type[Record], value: object) -> Record:
             if each.default_factory is dataclasses.MISSING:
                 raise DataError(f"{name} lacks the field {key!r}")
             continue
-        wanted = _KINDS[str(each.type)]
-        given = value[key]
-        # bool is a subclass of int, so `true` would pass for a position.
-        if not isinstance(given, wanted) or (isinstance(given, bool) and wanted is not bool):
-            raise DataError(f"{name}.{key} should be {each.type}, not {type(given).__name__}")
-        if each.type == "tuple[str, ...]" and not all(isinstance(part, str) for part in given):
-            raise DataError(f"{name}.{key} should hold strings only")
-        if each.type == "tuple[Needle, ...]":
-            given = [_build(Needle, part) for part in given]
-        values[key] = tuple(given) if isinstance(given, list) else given
+        values[key] = _convert(f"{name}.{key}", str(each.type), value[key])
     return kind(**values)
+
+
+def _convert(name: str, kind: str, value: Any) -> Any:
+    # bool is a subclass of int, so `true` would pass for a position.
+    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
+        raise DataError(f"{name} should be {kind}, not {type(value).__name__}")
+    if kind == "tuple[Needle, ...]":
+        return tuple(_build(Needle, part) for part in cast("list[object]", value))
+    if kind == "tuple[str, ...]":
+        parts = cast("list[object]", value)
+        if not all(isinstance(part, str) for part in parts):
+            raise DataError(f"{name} should hold strings only")
+        return tuple(parts)
+    return value
 
 
 def read(kind: type[Record], path: str | os.PathLike[str]) -> Iterator[Record]:
@@ -158,7 +163,8 @@ def write(records: Iterable[Haystack | Prediction], path: str | os.PathLike[str]
     temporary = path.with_name(path.name + ".tmp")
     count = 0
     with temporary.open("w", encoding="utf-8") as file:
-        for count, record in enumerate(records, start=1):
+        for record in records:
             file.write(to_json(record) + "\n")
+            count += 1
     temporary.replace(path)
     return count

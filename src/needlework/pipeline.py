@@ -79,9 +79,7 @@ def evaluate(model: Model, benchmarks: Evaluate, seed: int, folder: Path, progre
     progress.say(f"Evaluating {model.name}")
     renderer = _renderer(model)
     built = _benchmarks(benchmarks, seed, renderer)
-    loaded = load_model(
-        model.name, precision=_precision(model), trust_remote_code=model.trust_remote_code
-    )
+    loaded = load_model(model.name, precision=_precision(model), trust_remote_code=model.trust_remote_code)
     backend = HFBackend(loaded, renderer)
     summary: dict[str, Any] = {"model": model.name, "benchmarks": {}}
     for benchmark in built:
@@ -95,7 +93,7 @@ def evaluate(model: Model, benchmarks: Evaluate, seed: int, folder: Path, progre
                 max_new_tokens=benchmark.max_new_tokens,
                 stop=benchmark.stop,
                 places=benchmark.places,
-                report=lambda done, total, update=update: update(done, total, ""),
+                report=update,
             )
         summary["benchmarks"][benchmark.name] = {
             "n": len(predictions),
@@ -120,9 +118,7 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     from needlework.train.trainer import TrainSettings
     from needlework.train.trainer import finetune as train
 
-    settings = TrainSettings(
-        **recipe.train.model_dump(), precision=_precision(recipe.model), seed=recipe.seed
-    )
+    settings = TrainSettings(**recipe.train.model_dump(), precision=_precision(recipe.model), seed=recipe.seed)
     renderer = _renderer(recipe.model)
     data = dataset(recipe, renderer)
     steps = -(-len(data) // settings.batch_size) * settings.epochs
@@ -130,7 +126,7 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     # Under autocast the weights stay fp32, so that small updates are not rounded away.
     model = load_model(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code)
     with progress.bar("  train") as update:
-        update(0, steps, "")
+        update(0, steps)
 
         def show(row: dict[str, Any]) -> None:
             note = f"loss {row['loss']:.3f}, {row['answer_accuracy']:.0%} of answer tokens right"
@@ -167,7 +163,7 @@ def generate(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     data = dataset(recipe, _renderer(recipe.model))
     settings = {"model": recipe.model.name, "seed": recipe.seed, **recipe.data.model_dump(mode="json")}
     with progress.bar("generate") as update:
-        return write_messages(data, output, settings, lambda done, total: update(done, total, ""))
+        return write_messages(data, output, settings, update)
 
 
 def compare(before: Path, after: Path, output: Path) -> dict[str, Any]:

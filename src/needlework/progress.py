@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-Update = Callable[[int, int, str], None]
-"""Called with what is done, of how much, and a note such as the present loss."""
+
+class Update(Protocol):
+    """Called with what is done, of how much, and a note such as the present loss."""
+
+    def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
 
 class Progress(Protocol):
@@ -17,7 +20,7 @@ class Progress(Protocol):
     def say(self, text: str) -> None:
         """Print a line."""
 
-    def bar(self, label: str) -> contextmanager[Update]:  # type: ignore[valid-type]
+    def bar(self, label: str) -> AbstractContextManager[Update]:
         """Return a context in which a bar is shown."""
 
 
@@ -29,7 +32,10 @@ class Silent:
 
     @contextmanager
     def bar(self, label: str) -> Iterator[Update]:
-        yield lambda done, total, note: None
+        def update(done: int, total: int, note: str = "") -> None:
+            pass
+
+        yield update
 
 
 class Terminal:
@@ -67,7 +73,7 @@ class Terminal:
         with Progress(*columns, console=self.console, speed_estimate_period=120) as progress:
             task = progress.add_task(label, total=None, note="")
 
-            def update(done: int, total: int, note: str) -> None:
+            def update(done: int, total: int, note: str = "") -> None:
                 progress.update(task, completed=done, total=total, note=note)
 
             yield update
@@ -75,7 +81,7 @@ class Terminal:
     def _lines(self, label: str) -> Update:
         shown = -1
 
-        def update(done: int, total: int, note: str) -> None:
+        def update(done: int, total: int, note: str = "") -> None:
             nonlocal shown
             tenth = 10 * done // max(1, total)
             if tenth != shown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from collections.abc import Iterable
@@ -211,10 +212,8 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set {override!r}: {text!r} is not a YAML value.") from None
     # YAML 1.1 takes 1e-4 for a string, which nobody means.
     if isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     section[last] = value
 
 

@@ -21,9 +21,7 @@ from needlework.haystack import Prediction, write
 Row = dict[str, float]
 
 
-def row(
-    before: float, after: float, low: float, high: float, p: float = 0.001, n: int = 200, clusters: int = 0
-) -> Row:
+def row(before: float, after: float, low: float, high: float, p: float = 0.001, n: int = 200, clusters: int = 0) -> Row:
     """A row of comparison.json whose own intervals are five points either way."""
     return {
         "n": n, "clusters": clusters or n, "before": before, "after": after, "change": after - before,
@@ -233,3 +231,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     browser = Browser(program, tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
+
+
+SAME = row(0.412, 0.409, -0.014, 0.008, 0.71)
+
+
+def compared(**rows: dict[str, float]) -> dict[str, Any]:
+    titles = {"kv": "Key-value retrieval", "mdqa": "Multi-document QA", "knowledge": "Knowledge"}
+    return comparison(**{name: benchmark(titles[name], each) for name, each in rows.items()})

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.report.conftest import demo, gain
 
 from needlework.report import charts
+from tests.report.conftest import demo, gain
 
 BENCHMARKS = demo()["benchmarks"]
 
@@ -77,9 +77,7 @@ def test_a_figure_is_saved_as_svg_and_png(tmp_path: Path) -> None:
     assert "Key-value retrieval" in svg
 
 
-def test_a_write_that_fails_leaves_the_old_file_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "report.html"
     path.write_bytes(b"old")
 

@@ -115,6 +115,12 @@ def test_one_more_item_adds_one_dictionary_and_changes_no_other() -> None:
         assert not bodies[0] - bodies[1]
 
 
+@pytest.mark.parametrize(("num_needles", "expected"), [(1, 1), (3, 1), (4, 2), (8, 3)])
+def test_the_fewest_items_hold_the_needles(num_needles: int, expected: int) -> None:
+    assert SimpleDict().min_items(num_needles) == expected
+    assert len(make(0, expected, num_needles).needles) == num_needles
+
+
 def test_names_can_be_shuffled() -> None:
     haystack = make(3, 30, 2, shuffle_names=True)
     names = [name for name, _ in dictionaries(haystack)]

@@ -12,10 +12,10 @@ def test_parameters_come_from_yaml_types() -> None:
 
 
 def test_an_unknown_task_suggests_the_nearest() -> None:
-    with pytest.raises(RecipeError, match="no task 'simple_dct'. Did you mean 'simple_dict'?"):
+    with pytest.raises(RecipeError, match=r"no task 'simple_dct'\. Did you mean 'simple_dict'\?"):
         make_task("simple_dct", {})
 
 
 def test_an_unknown_parameter_suggests_the_nearest() -> None:
-    with pytest.raises(RecipeError, match="no parameter 'key_digit'. Did you mean 'key_digits'?"):
+    with pytest.raises(RecipeError, match=r"no parameter 'key_digit'\. Did you mean 'key_digits'\?"):
         make_task("simple_dict", {"key_digit": 3})

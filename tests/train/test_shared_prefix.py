@@ -96,7 +96,7 @@ def test_loss_and_every_gradient_equal_separate_rows(name: str, trainable: str, 
     model.zero_grad()
 
     if checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
     enable(model)
     logits, labels = packed_logits(model, row)
@@ -105,7 +105,8 @@ def test_loss_and_every_gradient_equal_separate_rows(name: str, trainable: str, 
     found = gradients(model)
 
     torch.testing.assert_close(loss, expected_loss, rtol=1e-5, atol=1e-6)
-    assert found.keys() == expected.keys() and found
+    assert found
+    assert found.keys() == expected.keys()
     for key, gradient in expected.items():
         torch.testing.assert_close(found[key], gradient, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: key + text)
 

@@ -39,5 +39,6 @@ def score(needle: Needle, output: str) -> dict[str, bool]:
     """Score contained and exact match."""
     return {
         "contained": contained_match(output, needle.accepted),
-        "exact": exact_match(output, needle.accepted),
+        # Asked to complete a sentence, a model may well repeat it.
+        "exact": exact_match(output, [*needle.accepted, *(f"{needle.question} {each}" for each in needle.accepted)]),
     }

@@ -47,9 +47,7 @@ def build(
             haystack = fit(make, length, len(depths))
             haystack.meta["length"] = length
             made.append(haystack)
-            places |= {
-                needle.id: f"{depth:.0%}" for needle, depth in zip(haystack.needles, depths, strict=True)
-            }
+            places |= {needle.id: f"{depth:.0%}" for needle, depth in zip(haystack.needles, depths, strict=True)}
     titles = {"value": "Key-value retrieval: value", "whole": "Key-value retrieval: value and dictionary"}
     return Benchmark("kv", made, score, titles, MAX_NEW_TOKENS, places=places)
 

@@ -49,7 +49,7 @@ def build(
     """
     if outside := [position for position in positions if not 1 <= position <= documents]:
         raise UserError(f"mdqa position {outside[0]} lies outside the {documents} documents.")
-    rows = [row for row in embedded("squad", half) if row["questions"]]
+    rows = [row | {"questions": _askable(row["questions"])} for row in embedded("squad", half)]
     articles = {row["title"] for row in rows}
     if paragraphs > len(rows) or documents > len(articles):
         raise UserError(
@@ -57,12 +57,20 @@ def build(
             f"fewer than the {paragraphs} paragraphs or {documents} documents asked for."
         )
     made: list[Haystack] = []
-    for index in np.random.default_rng(seed).permutation(len(rows))[:paragraphs].tolist():
+    for index in np.random.default_rng(seed).permutation(len(rows)).tolist():
         gold, rng = rows[index], np.random.default_rng([seed, index])
         chosen = rng.permutation(len(gold["questions"]))[:questions_per_paragraph].tolist()
         questions = [gold["questions"][each] for each in chosen]
         others = _distractors(rng, rows, gold, questions, documents - 1)
-        made += [_haystack(f"mdqa/{index}/{place}", gold, others, questions, place) for place in positions]
+        if questions and len(others) == documents - 1:
+            made += [_haystack(f"mdqa/{index}/{place}", gold, others, questions, place) for place in positions]
+        if len(made) == paragraphs * len(positions):
+            break
+    else:
+        raise UserError(
+            f"only {len(made) // len(positions)} of {paragraphs} paragraphs have {documents - 1} distractors that "
+            f"hold no answer. Ask for fewer documents or paragraphs."
+        )
     places = {each.id: str(each.position + 1) for haystack in made for each in haystack.needles}
     titles = {"contained": f"Multi-document QA, {documents} paragraphs"}
     return Benchmark("mdqa", made, score, titles, max_new_tokens, stop="\n", places=places)
@@ -73,24 +81,31 @@ def score(needle: Needle, output: str) -> dict[str, bool]:
     return {"contained": best_subspan_em(output, needle.accepted)}
 
 
+def _askable(questions: list[Any]) -> list[Any]:
+    """Leave out questions with an answer so short, such as "a" or "5", that many texts hold it by chance."""
+    return [each for each in questions if all(len(normalize(answer)) > 2 for answer in each[2])]
+
+
 def _distractors(
-    rng: np.random.Generator, rows: list[dict[str, Any]], gold: dict[str, Any], questions: list[Any], count: int
+    rng: np.random.Generator,
+    rows: list[dict[str, Any]],
+    gold: dict[str, Any],
+    questions: list[Any],
+    count: int,
 ) -> list[dict[str, Any]]:
     """Draw paragraphs of other articles, each of its own, that hold no accepted answer of the questions."""
     answers = [normalize(answer) for _, _, accepted in questions for answer in accepted]
-    titles, found = {gold["title"]}, []
+    titles = {gold["title"]}
+    found: list[dict[str, Any]] = []
     for index in rng.permutation(len(rows)).tolist():
+        if len(found) == count:
+            break
         row = rows[index]
         text = normalize(f"{row['title']} {row['text']}")
         if row["title"] not in titles and not any(answer in text for answer in answers):
             titles.add(row["title"])
             found.append(row)
-            if len(found) == count:
-                return found
-    raise UserError(
-        f"only {len(found)} of {count} distractors hold no answer of the questions on {gold['title']!r}. "
-        f"Ask for fewer documents."
-    )
+    return found
 
 
 def _haystack(
@@ -98,8 +113,7 @@ def _haystack(
 ) -> Haystack:
     documents = [*others[: place - 1], gold, *others[place - 1 :]]
     items = tuple(
-        f"Document [{number}](Title: {row['title']}) {row['text']}"
-        for number, row in enumerate(documents, start=1)
+        f"Document [{number}](Title: {row['title']}) {row['text']}" for number, row in enumerate(documents, start=1)
     )
     needles = tuple(
         Needle(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,10 +11,11 @@ from needlework.dataset.budget import fit
 from needlework.errors import BudgetError
 from needlework.haystack import Haystack
 from needlework.models.chat import Renderer
+from needlework.tasks.simple_dict import SimpleDict
 
 
 @dataclass
-class SyntheticDataset:
+class SyntheticDataset(Sequence[Haystack]):
     """Haystacks of a synthetic task. Sample `i` depends on the arguments and `i` alone.
 
     Args:
@@ -28,7 +29,7 @@ class SyntheticDataset:
         renderer: The tokenizer and chat template that tokens are counted with.
     """
 
-    task: Callable[..., Haystack]
+    task: SimpleDict
     size: int
     num_needles: int
     max_tokens: int
@@ -42,7 +43,7 @@ class SyntheticDataset:
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, index: int) -> Haystack:
+    def __getitem__(self, index: int) -> Haystack:  # type: ignore[override]  # no slices
         """Return sample `index`.
 
         Raises:
@@ -53,13 +54,15 @@ class SyntheticDataset:
 
         def make(num_items: int) -> Haystack:
             # The same generator state for each size: only then does one item more add one item.
-            return self.task(
-                np.random.default_rng([self.seed, index]), num_items, self.num_needles, id=str(index)
-            )
+            return self.task(np.random.default_rng([self.seed, index]), num_items, self.num_needles, id=str(index))
 
         if self.num_items is None:
             haystack = fit(
-                make, max_tokens=self.max_tokens, min_items=1, renderer=self.renderer, guess=self._guess
+                make,
+                max_tokens=self.max_tokens,
+                min_items=self.task.min_items(self.num_needles),
+                renderer=self.renderer,
+                guess=self._guess,
             )
             self._guess = len(haystack.items)
             return haystack

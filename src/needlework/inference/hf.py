@@ -57,7 +57,7 @@ class HFBackend:
         windows = "sliding_attention" in (getattr(config, "layer_types", None) or ())
         self.share = share and not windows and getattr(config, "sliding_window", None) is None
         self.context = getattr(config, "max_position_embeddings", None)
-        ends = model.generation_config.eos_token_id  # type: ignore[union-attr]
+        ends = model.generation_config.eos_token_id
         self.ends = set(ends if isinstance(ends, list) else [ends]) | {renderer.tokenizer.eos_token_id}
 
     def batches(self, asks: Sequence[Ask], *, max_new_tokens: int) -> list[list[int]]:
@@ -122,9 +122,7 @@ class HFBackend:
                 first += self._extend(cache, leader, followers, prompts)
         return torch.stack(first)
 
-    def _extend(
-        self, cache: SlotCache, leader: int, rows: list[int], prompts: list[list[int]]
-    ) -> list[torch.Tensor]:
+    def _extend(self, cache: SlotCache, leader: int, rows: list[int], prompts: list[list[int]]) -> list[torch.Tensor]:
         """Copy into each row what it shares with the leader, compute the rest, return the first tokens."""
         starts = [0 if row == leader else _shared(prompts[leader], prompts[row]) for row in rows]
         # Rows that compute one width need no padding: shorter ones begin earlier, inside what they share.
@@ -138,7 +136,12 @@ class HFBackend:
         return list(self._forward(cache, rows, ids, positions).argmax(-1))
 
     def _decode(
-        self, cache: SlotCache, prompts: list[list[int]], tokens: torch.Tensor, max_new_tokens: int, stop: str | None
+        self,
+        cache: SlotCache,
+        prompts: list[list[int]],
+        tokens: torch.Tensor,
+        max_new_tokens: int,
+        stop: str | None,
     ) -> list[list[int]]:
         outputs: list[list[int]] = [[] for _ in prompts]
         lengths = torch.tensor([len(prompt) for prompt in prompts], device=self.model.device)
@@ -164,9 +167,7 @@ class HFBackend:
             tokens = self._forward(cache, slots, tokens[:, None], lengths[:, None]).argmax(-1)
             lengths = lengths + 1
 
-    def _forward(
-        self, cache: SlotCache, rows: list[int], ids: torch.Tensor, positions: torch.Tensor
-    ) -> torch.Tensor:
+    def _forward(self, cache: SlotCache, rows: list[int], ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Run the model on the next tokens of some rows and return the logits of the last, [B, vocabulary].
 
         Args:
@@ -193,7 +194,7 @@ class HFBackend:
     def _generate(self, prompt: list[int], max_new_tokens: int) -> list[int]:
         """Answer one prompt with transformers' own greedy decoding."""
         ids = torch.tensor([prompt], device=self.model.device)
-        output = self.model.generate(  # type: ignore[operator]
+        output = self.model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
             max_new_tokens=max_new_tokens,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
@@ -15,7 +16,7 @@ class _SlotLayer(DynamicLayer):
     """Keys and values of one layer, [rows, heads, capacity, head_dim], a token's index its position."""
 
     def __init__(self, cache: SlotCache) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.cache = cache
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
@@ -35,11 +36,18 @@ class _SlotLayer(DynamicLayer):
         cache = self.cache
         rows, positions = cache.index
         end = cache.length + key_states.shape[2]
-        for buffer, states in ((self.keys, key_states), (self.values, value_states)):
-            buffer[rows[:, None], :, positions] = states.transpose(1, 2)
+        keys, values = self.buffers()
+        keys[rows[:, None], :, positions] = key_states.transpose(1, 2)
+        values[rows[:, None], :, positions] = value_states.transpose(1, 2)
         if cache.whole:
-            return self.keys[:, :, :end], self.values[:, :, :end]
-        return self.keys[rows, :, :end], self.values[rows, :, :end]
+            return keys[:, :, :end], values[:, :, :end]
+        return keys[rows, :, :end], values[rows, :, :end]
+
+    def buffers(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the keys and the values of all rows."""
+        assert self.keys is not None
+        assert self.values is not None
+        return self.keys, self.values
 
     def get_seq_length(self) -> int:
         return self.cache.length
@@ -71,15 +79,18 @@ class SlotCache(Cache):
         self.length = int(positions[:, 0].max())
         self.whole = rows == list(range(self.rows))
 
+    def _layers(self) -> Iterator[_SlotLayer]:
+        return iter(cast("list[_SlotLayer]", self.layers))
+
     def fork(self, source: int, rows: list[int], lengths: list[int]) -> None:
         """Let each row begin with so many tokens of row `source`."""
-        for layer in self.layers:
-            for buffer in (layer.keys, layer.values):
+        for layer in self._layers():
+            for buffer in layer.buffers():
                 for row, length in zip(rows, lengths, strict=True):
-                    buffer[row, :, :length] = buffer[source, :, :length]  # type: ignore[index]
+                    buffer[row, :, :length] = buffer[source, :, :length]
 
     def keep(self, rows: list[int]) -> None:
         """Drop all rows but these."""
         self.rows = len(rows)
-        for layer in self.layers:
-            layer.keys, layer.values = layer.keys[rows], layer.values[rows]  # type: ignore[index]
+        for layer in self._layers():
+            layer.keys, layer.values = (buffer[rows] for buffer in layer.buffers())

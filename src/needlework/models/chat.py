@@ -73,7 +73,7 @@ class Renderer:
         completions = [self.completion(haystack, needle) for needle in haystack.needles]
         wholes = self.encode([prompt + end for prompt, end in zip(prompts, completions, strict=True)])
         rows = []
-        for ids, prompt, whole, end in zip(self.encode(prompts), prompts, wholes, completions, strict=True):
+        for ids, whole, end in zip(self.encode(prompts), wholes, completions, strict=True):
             # A tokenizer that merges across the seam would train on a prompt that is never asked.
             joined = whole[: len(ids)] == ids
             rows.append((ids, whole[len(ids) :] if joined else self.encode([end])[0]))
@@ -111,16 +111,14 @@ class Renderer:
             messages.append({"role": "assistant", "content": answer})
         try:
             return str(
-                self.tokenizer.apply_chat_template(
-                    messages, tokenize=False, add_generation_prompt=answer is None
-                )
+                self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer is None)
             )
         except TemplateError as error:
             roles = ", ".join(each["role"] for each in messages)
             raise ModelError(f"the model's chat template refuses the roles {roles}: {error}") from None
 
 
-def common_length(sequences: Sequence[Sequence[int]]) -> int:
+def common_length(sequences: Sequence[list[int]]) -> int:
     """Return how many leading tokens all the sequences share."""
     first, last = min(sequences), max(sequences)
     # Lexicographic order: what the smallest and the largest share, all share.

@@ -25,7 +25,8 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     """
     from transformers import AutoTokenizer
 
-    return _load(AutoTokenizer.from_pretrained, name, trust_remote_code=trust_remote_code)
+    tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer.from_pretrained, name, trust_remote_code=trust_remote_code)
+    return tokenizer
 
 
 def load_model(name: str, *, precision: Precision = "fp32", trust_remote_code: bool = False) -> PreTrainedModel:
@@ -46,10 +47,14 @@ def load_model(name: str, *, precision: Precision = "fp32", trust_remote_code: b
     model: PreTrainedModel = _load(
         AutoModelForCausalLM.from_pretrained, name, trust_remote_code=trust_remote_code, dtype=dtype
     )
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
+    if torch.cuda.is_available():
+        model.to("cuda")  # type: ignore[arg-type]
+    return model
 
 
 def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
+    from safetensors import SafetensorError
+
     quiet()
     path = str(embedded.folder()) if name == embedded.NAME else name
     looks_local = os.sep in path and (path.startswith((".", os.sep, "~")) or path.count("/") != 1)
@@ -57,7 +62,7 @@ def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
         raise ModelError(f"there is no model folder {path}. Give a folder, a Hugging Face id or {embedded.NAME}.")
     try:
         return from_pretrained(str(Path(path).expanduser()) if looks_local else path, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"cannot load the model {name!r}: {reason}") from None
 

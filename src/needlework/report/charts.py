@@ -39,9 +39,7 @@ def positions(name: str, title: str, rows: Mapping[str, Mapping[str, float]], ax
     places = _sorted(rows)
     x = alt.X("place:O", sort=places, title=axis, axis=alt.Axis(labelAngle=0, labelOverlap=True))
     # A little room above 100%, so that a point there does not push the legend away.
-    y = alt.Y(
-        "accuracy:Q", title="accuracy", scale=alt.Scale(domain=[0, 1.04], nice=False), axis=_percent_axis()
-    )
+    y = alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(domain=[0, 1.04], nice=False), axis=_percent_axis())
     color = alt.Color(
         "model:N",
         scale=alt.Scale(domain=["before", "after"], range=[BEFORE, AFTER]),
@@ -92,9 +90,7 @@ def heat_map(name: str, title: str, rows: Mapping[str, Mapping[str, Mapping[str,
             y=alt.Y("place:O", sort=places, title="gold position", scale=gap),
         )
         cells = base.mark_rect(cornerRadius=2).encode(
-            color=alt.Color(
-                "accuracy:Q", scale=alt.Scale(domain=[0, 1], range=_SHADES, interpolate="lab"), legend=None
-            )
+            color=alt.Color("accuracy:Q", scale=alt.Scale(domain=[0, 1], range=_SHADES, interpolate="lab"), legend=None)
         )
         shade = alt.condition("datum.accuracy > 0.5", alt.value("#ffffff"), alt.value("#1d2733"))
         labels = base.mark_text(fontSize=12).encode(text=alt.Text("accuracy:Q", format=".0%"), color=shade)

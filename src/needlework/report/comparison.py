@@ -78,6 +78,9 @@ def _hit(prediction: Prediction, score: str) -> bool:
 
 
 def _tables(pairs: list[Pair], outcomes: Any, clusters: Any) -> dict[str, Any]:
+    def table_row(indices: list[int]) -> dict[str, Any]:
+        return row(outcomes[indices, 0], outcomes[indices, 1], clusters[indices])
+
     def rows(label: Callable[[Prediction], Any], within: Iterable[int]) -> dict[str, dict[str, Any]]:
         groups: dict[str, list[int]] = {}
         for index in within:
@@ -85,12 +88,12 @@ def _tables(pairs: list[Pair], outcomes: Any, clusters: Any) -> dict[str, Any]:
             if value not in ("", None):
                 groups.setdefault(str(value), []).append(index)
         ordered = sorted(groups, key=lambda text: float(text.rstrip("%")))
-        return {key: row(*outcomes[groups[key]].T, clusters[groups[key]]) for key in ordered}
+        return {key: table_row(groups[key]) for key in ordered}
 
-    everything = range(len(pairs))
+    everything = list(range(len(pairs)))
     by_length = rows(lambda each: each.length, everything)
     return {
-        "overall": row(*outcomes.T, clusters),
+        "overall": table_row(everything),
         "by_position": rows(lambda each: each.place, everything),
         "by_length": by_length,
         "by_length_and_position": {

@@ -21,7 +21,7 @@ def cluster_sums(values: npt.ArrayLike, clusters: npt.ArrayLike) -> tuple[Floats
     """Return the sum of the values of each cluster, and its size, both of shape [C]."""
     _, index = np.unique(np.asarray(clusters), return_inverse=True)
     sums = np.bincount(index, weights=np.asarray(values, dtype=np.float64))
-    return sums, np.bincount(index).astype(np.float64)
+    return sums.astype(np.float64), np.bincount(index).astype(np.float64)
 
 
 def interval(values: npt.ArrayLike, clusters: npt.ArrayLike, *, level: float = LEVEL) -> tuple[float, float]:

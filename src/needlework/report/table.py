@@ -40,5 +40,12 @@ def _add(table: Table, label: str, row: Mapping[str, float], level: float, style
     span = f"{points(row['low'])} to {points(row['high'])}"
     p = p_value(row["p"]).removeprefix("= ")
     table.add_row(
-        label, str(row["n"]), percent(row["before"], 1), percent(row["after"], 1), change, span, p, style=style
+        label,
+        str(row["n"]),
+        percent(row["before"], 1),
+        percent(row["after"], 1),
+        change,
+        span,
+        p,
+        style=style,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from needlework.errors import RecipeError
 from needlework.tasks.simple_dict import SimpleDict
@@ -31,7 +31,7 @@ def make_task(name: str, params: Mapping[str, Any]) -> SimpleDict:
     for key, value in values.items():
         if isinstance(known[key].default, tuple) and not isinstance(value, tuple):
             values[key] = (value,)
-    return kind(**values)
+    return kind(**cast(Any, values))
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

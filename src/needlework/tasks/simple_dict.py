@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from needlework.errors import UserError
 from needlework.haystack import Haystack, Needle
+
+Integers = npt.NDArray[np.int64]
 
 PREAMBLE = "Do a task using the list of dictionaries below."
 QUESTION = (
@@ -104,11 +106,13 @@ class SimpleDict:
         )
         return Haystack(id, "simple_dict", PREAMBLE, items, needles)
 
+    def min_items(self, num_needles: int) -> int:
+        """Return the fewest dictionaries that hold so many needles."""
+        return max(1, -(-num_needles // self.keys_per_gold))
+
     def _check(self, num_items: int, num_needles: int) -> None:
         if num_items < 1 or num_needles < 1:
-            raise UserError(
-                f"simple_dict needs at least 1 dictionary and 1 needle, not {num_items} and {num_needles}."
-            )
+            raise UserError(f"simple_dict needs at least 1 dictionary and 1 needle, not {num_items} and {num_needles}.")
         if min(self.keys_per_gold, *self.keys_per_dict) < 1:
             raise UserError("A dictionary needs at least 1 key: raise keys_per_gold and keys_per_dict.")
         if num_needles > num_items * self.keys_per_gold:
@@ -197,13 +201,14 @@ class SimpleDict:
         )
 
 
-def _integers(rng: np.random.Generator, digits: Sequence[int], count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _integers(rng: np.random.Generator, digits: Sequence[int], count: int) -> Integers:
     """Draw integers: the number of digits uniformly, then uniformly among the integers that have so many."""
     # Two draws of each row, so that a longer array starts with the shorter one.
     draws = rng.random((count, 2))
     chosen = np.asarray(digits)[(draws[:, 0] * len(digits)).astype(np.int64)]
     low = 10 ** (chosen - 1)
-    return low + (draws[:, 1] * 9 * low).astype(np.int64)
+    numbers: Integers = low + (draws[:, 1] * 9 * low).astype(np.int64)
+    return numbers
 
 
 def _distinct(rng: np.random.Generator, digits: Sequence[int], count: int, avoid: Sequence[int]) -> list[int]:

@@ -21,9 +21,7 @@ def select(model: PreTrainedModel, trainable: Trainable, *, lora_rank: int = 16)
     if trainable == "lora":
         from peft import LoraConfig, get_peft_model
 
-        config = LoraConfig(
-            r=lora_rank, lora_alpha=2 * lora_rank, lora_dropout=0.0, target_modules=list(PROJECTIONS)
-        )
+        config = LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, lora_dropout=0.0, target_modules=list(PROJECTIONS))
         return get_peft_model(model, config)  # type: ignore[return-value]
     for name, parameter in model.named_parameters():
         module = name.split(".")[-2]

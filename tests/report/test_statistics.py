@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest, ttest_rel
+
+from needlework.report.statistics import clusters_of, exact_p, interval, row
+
+
+def test_with_single_needles_p_is_the_exact_mcnemar_test() -> None:
+    for gained, lost in ((9, 1), (5, 5), (0, 3), (30, 12), (0, 0)):
+        differences = [1] * gained + [-1] * lost + [0] * 40
+        expected = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+        assert exact_p(differences, range(len(differences))) == pytest.approx(expected, abs=1e-12)
+
+
+def test_with_clusters_p_is_the_count_of_all_sign_patterns() -> None:
+    sums = [3, -1, 2, 2, 0, 1, -2]
+    differences = [np.sign(each) for each in sums for _ in range(max(1, abs(each)))]
+    clusters = [index for index, each in enumerate(sums) for _ in range(max(1, abs(each)))]
+    observed = abs(sum(sums))
+    patterns = list(itertools.product((1, -1), repeat=len(sums)))
+    far = sum(abs(sum(sign * each for sign, each in zip(signs, sums, strict=True))) >= observed for signs in patterns)
+    assert exact_p(differences, clusters) == pytest.approx(far / len(patterns), abs=1e-12)
+
+
+def test_p_is_the_same_in_both_directions() -> None:
+    rng = np.random.default_rng(0)
+    differences, clusters = rng.integers(-1, 2, 60), rng.integers(0, 20, 60)
+    assert exact_p(differences, clusters) == pytest.approx(exact_p(-differences, clusters), abs=1e-12)
+
+
+def test_false_alarms_are_no_more_than_five_per_cent() -> None:
+    rng, alarms = np.random.default_rng(1), 0
+    clusters = np.repeat(np.arange(40), 3)
+    for _ in range(1000):
+        # Needles of one cluster change together, half of the time.
+        shared = np.repeat(rng.integers(-1, 2, 40), 3)
+        own = rng.integers(-1, 2, 120)
+        differences = np.where(rng.random(120) < 0.5, shared, own)
+        alarms += exact_p(differences, clusters) < 0.05
+    assert alarms / 1000 < 0.065
+
+
+def test_without_clusters_the_interval_is_nearly_that_of_the_paired_t_test() -> None:
+    rng = np.random.default_rng(2)
+    before, after = rng.random(300) < 0.3, rng.random(300) < 0.45
+    expected = ttest_rel(after.astype(float), before.astype(float)).confidence_interval(0.95)
+    found = interval(after.astype(float) - before, range(300))
+    assert found == pytest.approx((expected.low, expected.high), abs=0.005)
+
+
+def test_copies_of_a_needle_do_not_narrow_the_interval() -> None:
+    values = np.random.default_rng(3).random(80) < 0.4
+    single = interval(values, range(80))
+    assert interval(np.repeat(values, 5), np.repeat(np.arange(80), 5)) == pytest.approx(single, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_intervals_cover_the_truth_about_95_per_cent_of_the_time() -> None:
+    rng, covered, trials = np.random.default_rng(4), 0, 600
+    clusters = np.repeat(np.arange(30), 4)
+    for _ in range(trials):
+        # Rates differ from cluster to cluster: beta(2, 3), whose mean is 0.4.
+        values = rng.random(120) < np.repeat(rng.beta(2, 3, 30), 4)
+        low, high = interval(values, clusters)
+        covered += low <= 0.4 <= high
+    assert 0.93 <= covered / trials <= 0.97
+
+
+def test_one_cluster_says_nothing() -> None:
+    assert interval([1, 1, 0], [0, 0, 0]) == (0.0, 1.0)
+    assert interval([1, -1, -1], [0, 0, 0]) == (-1.0, 1.0)
+
+
+def test_clusters_join_needles_that_share_a_haystack_or_a_question() -> None:
+    haystacks = ["h1", "h1", "h2", "h3", "h4", "h5"]
+    groups = ["a", "b", "a", "c", "c", "d"]
+    labels = clusters_of(haystacks, groups)
+    assert labels[0] == labels[1] == labels[2]
+    assert labels[3] == labels[4]
+    assert len({labels[0], labels[3], labels[5]}) == 3
+
+
+def test_a_row_has_rates_change_and_counts() -> None:
+    found = row([0, 0, 1, 1], [1, 1, 1, 0], [0, 1, 2, 3])
+    assert (found["n"], found["clusters"]) == (4, 4)
+    assert (found["before"], found["after"], found["change"]) == (0.5, 0.75, 0.25)
+    assert found["low"] <= 0.25 <= found["high"]
+    assert found["p"] == pytest.approx(binomtest(2, 3).pvalue)

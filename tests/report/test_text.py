@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from needlework.report import verdict
+from needlework.report.text import Pair, clip, examples, fates, model_name, percent, points, visible
+from tests.report.conftest import SAME, compared, demo, prediction, row
+
+
+def test_the_verdict_on_a_good_run() -> None:
+    assert verdict(demo(), 120) == (
+        "Finetuning on 120 synthetic haystacks raised key-value retrieval from 3% to 98% and "
+        "multi-document QA by 9.1 points (95% interval +4.0 to +14.2, p = 0.0004), with no measurable loss "
+        "of knowledge (\u22120.3 points, \u22121.4 to +0.8)."
+    )
+
+
+def test_the_verdict_says_that_a_change_is_noise() -> None:
+    said = verdict(compared(mdqa=row(0.35, 0.36, -0.03, 0.05, 0.6)), 1)
+    assert said == (
+        "Finetuning on 1 synthetic haystack left multi-document QA (+1.0 points, 95% interval "
+        "\u22123.0 to +5.0, p = 0.6) within noise."
+    )
+
+
+def test_the_verdict_claims_no_gain_that_the_exact_test_does_not_see() -> None:
+    assert "within noise" in verdict(compared(mdqa=row(0.3, 0.4, 0.01, 0.19, 0.06)))
+
+
+def test_the_verdict_says_that_a_benchmark_got_worse() -> None:
+    said = verdict(compared(kv=row(0.03, 0.98, 0.9, 0.97), knowledge=row(0.41, 0.35, -0.08, -0.04, 0.0002)), 120)
+    assert "raised key-value retrieval from 3% to 98%, but lowered knowledge by 6.0 points" in said
+    assert "no measurable loss" not in said
+
+
+def test_the_verdict_promises_nothing_that_the_interval_does_not() -> None:
+    said = verdict(compared(knowledge=row(0.41, 0.40, -0.035, 0.015, 0.5)), 120)
+    assert "too few questions to rule out a loss of 2 points of knowledge" in said
+    assert "no measurable loss" not in said
+
+
+def test_the_verdict_on_a_mixed_run_is_one_sentence() -> None:
+    mixed = compared(kv=row(0.03, 0.98, 0.9, 0.97), mdqa=row(0.35, 0.36, -0.03, 0.05, 0.6),
+                     knowledge=row(0.41, 0.40, -0.035, 0.015, 0.5))  # fmt: skip
+    said = verdict(mixed, 1200)
+    assert said.startswith("Finetuning on 1,200 synthetic haystacks raised key-value retrieval from 3% to 98%, and")
+    assert "left multi-document QA" in said
+    assert said.count(". ") == 0
+
+
+def test_the_verdict_without_training_names_both_models() -> None:
+    assert verdict(compared(knowledge=SAME)).startswith(
+        "Going from smollm2-135m to demo (finetuned) brought no measurable loss of knowledge"
+    )
+
+
+def test_a_rate_is_never_rounded_to_nothing_or_all() -> None:
+    assert [percent(rate) for rate in (0, 0.002, 0.033, 0.996, 1)] == ["0%", "0.2%", "3%", "99.6%", "100%"]
+    assert percent(0.3456, 1) == "34.6%"
+    assert points(-0.0001) == "0.0"
+
+
+def test_a_model_is_named_as_its_user_knows_it() -> None:
+    assert model_name("Qwen/Qwen2-0.5B") == "Qwen/Qwen2-0.5B"
+    assert model_name("/data/models/mistral") == "mistral"
+    assert model_name("runs/a/train/model") == "a (finetuned)"
+    assert model_name("train/model") == "the finetuned model"
+
+
+def pairs(before: str, after: str) -> list[Pair]:
+    return [Pair(prediction("kv", i, "", b == "1", extra={"exact": a == "1"}),
+                 prediction("kv", i, "", a == "1", extra={}))
+            for i, (b, a) in enumerate(zip(before, after, strict=True))]  # fmt: skip
+
+
+def test_examples_are_spread_evenly_over_what_changed() -> None:
+    chosen = examples(pairs("0" * 9 + "111", "1" * 9 + "110"), found=True)
+    assert [pair.before.id for pair in chosen] == ["kv/0001", "kv/0004", "kv/0007"]
+    assert [pair.before.id for pair in examples(pairs("0111", "0110"), found=False)] == ["kv/0003"]
+    assert examples(pairs("01", "01"), found=True) == []
+
+
+def test_fates_count_what_became_of_each_question() -> None:
+    assert list(fates(pairs("111000", "110001"), "").values()) == [2, 1, 1, 2]
+
+
+def test_a_clipped_text_shows_what_was_asked_for() -> None:
+    text = "a" * 500 + "needle" + "b" * 500
+    assert clip(text, 20) == "a" * 19 + "…"
+    assert clip(text, 40, ["NEEDLE"]).startswith("…a")
+    assert "needle" in clip(text, 40, ["NEEDLE"])
+    assert all(len(clip(text, 40, around)) <= 40 for around in (["a"], ["b"], ["needle"], ["absent"]))
+
+
+def test_control_characters_become_visible() -> None:
+    assert visible("a\x00b\x1b[31m\x7f\u202e\ud800\x85\n\t") == "a␀b␛[31m␡[U+202E][U+D800][U+0085]\n\t"
+    assert visible("naïve 漢字 👩\u200d🚀") == "naïve 漢字 👩\u200d🚀"

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from needlework import cli, pipeline
+from needlework.haystack import Prediction, write
+from needlework.storage import write_json
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Call the command line as the shell does; return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["needlework", *arguments])
+    monkeypatch.setattr(cli, "_interruptible", lambda: None)
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    return int(exit.value.code or 0)
+
+
+def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = call(
+        monkeypatch,
+        "run",
+        "smollm2-135m",
+        "--dry-run",
+        "--set",
+        "data.haystacks=6",
+        "--set",
+        "train.batch_size=4",
+    )
+    output = capsys.readouterr().out
+    assert code == 0
+    assert "haystacks: 6" in output
+    assert "48 answers in 2 steps of 4 haystacks" in output
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nothing.yaml"], "cannot read the recipe nothing.yaml: No such file or directory"),
+        (["run", "smollm2-135m", "--set", "train.lr=1"], "no key 'train.lr'"),
+        (
+            ["evaluate", "smollm2-135m", "--benchmarks", "kvv", "--output", "x"],
+            "no benchmark 'kvv'. Known: kv, mdqa",
+        ),
+        (["evaluate", "./none", "--output", "x"], "there is no model folder ./none"),
+        (["compare", "a", "b"], "a holds no finished evaluation"),
+        (["report", "nowhere"], "comparison.json"),
+        (["list", "things"], "no list of 'things'"),
+        (["generate", "simple_dict", "--format", "csv", "--output", "x"], "no format 'csv'. Known: messages"),
+        (["generate", "simple_dict", "--max-tokens", "50", "--output", "x"], "Raise max_tokens to at least"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *arguments) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error[-1].startswith("needlework: ")
+    assert message in error[-1]
+    assert "Traceback" not in "".join(error)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix == ".jsonl"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_takes_nothing_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(number, "the reason", "some/file")
+
+    monkeypatch.setattr(pipeline, "run", full)
+    assert call(monkeypatch, "run", "smollm2-135m") == 2
+    assert "cannot write some/file: the reason" in capsys.readouterr().err
+
+
+def test_an_output_that_is_a_file_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert call(monkeypatch, "run", "smollm2-135m", "--output", str(tmp_path / "file")) == 2
+    assert "cannot write" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("what", ["tasks", "benchmarks", "formats", "recipes"])
+def test_lists_explain_each_entry(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    assert call(monkeypatch, "list", what) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(len(line.split(maxsplit=1)) == 2 for line in lines)
+
+
+def test_generate_writes_rows_and_a_manifest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_folder: Path
+) -> None:
+    options = {"--model": str(model_folder), "--max-tokens": "600", "--num-haystacks": "3", "--needles": "2"}
+    flat = [part for pair in options.items() for part in pair]
+    assert call(monkeypatch, "generate", "simple_dict", *flat, "--seed", "1", "--output", str(tmp_path)) == 0
+    rows = [json.loads(line) for line in (tmp_path / "messages.jsonl").read_text().splitlines()]
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert len(rows) == manifest["files"]["messages.jsonl"]["rows"] == 6
+    assert manifest["settings"]["seed"] == 1
+
+
+def test_compare_prints_a_table_and_writes_on_request(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for side, hits in (("b", 2), ("a", 9)):
+        (tmp_path / side).mkdir()
+        predictions = [
+            Prediction(str(i), str(i), str(i), "q", ("x",), "", 0, "1", None, 5, "o", i < hits) for i in range(10)
+        ]
+        write(predictions, tmp_path / side / "predictions-mdqa.jsonl")
+        summary = {"model": side, "benchmarks": {"mdqa": {"titles": {"contained": "Multi-document QA"}}}}
+        write_json(tmp_path / side / "summary.json", summary)
+    sides = [str(tmp_path / "b"), str(tmp_path / "a")]
+    assert call(monkeypatch, "compare", *sides) == 0
+    assert "+70.0" in capsys.readouterr().out
+    assert call(monkeypatch, "compare", *sides, "--output", str(tmp_path / "out")) == 0
+    assert (tmp_path / "out" / "comparison.json").exists()
+
+
+def test_evaluate_asks_the_chosen_benchmarks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
+) -> None:
+    options = [
+        "--benchmarks",
+        "knowledge",
+        "--set",
+        "evaluate.knowledge.facts=5",
+        "--output",
+        str(tmp_path / "e"),
+    ]
+    assert call(monkeypatch, "evaluate", str(model_folder), *options) == 0
+    assert "n = 5" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "e").glob("predictions*")) == ["predictions-knowledge.jsonl"]
+
+
+def test_help_answers_without_heavy_imports() -> None:
+    result = subprocess.run([sys.executable, "-m", "needlework", "--help"], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert all(
+        name in result.stdout for name in ("run", "generate", "finetune", "evaluate", "compare", "report", "list")
+    )

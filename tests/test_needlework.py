@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import needlework
+
+
+def test_the_public_names_are_these() -> None:
+    assert needlework.__all__ == [
+        "Haystack", "Needle", "Prediction", "Recipe", "UserError", "load_recipe", "read", "run", "write",
+    ]  # fmt: skip
+    assert all(hasattr(needlework, name) for name in needlework.__all__)
+    assert not hasattr(needlework, "nothing")
+
+
+def test_importing_it_loads_nothing_heavy() -> None:
+    heavy = ("torch", "transformers", "altair", "scipy", "pydantic", "numpy")
+    code = f"import needlework, needlework.cli, sys; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

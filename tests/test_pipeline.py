@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from needlework import pipeline, recipe
+from needlework.errors import RecipeError, UserError
+from needlework.haystack import Prediction, read
+
+TINY: dict[str, Any] = {
+    "model": {"precision": "fp32"},
+    "data": {"haystacks": 12, "needles": 3, "max_tokens": 900, "items": [2, 6]},
+    "train": {"learning_rate": 0.01, "batch_size": 2, "epochs": 1, "checkpoint_steps": 2},
+    "evaluate": {
+        "kv": {"lengths": [500], "depths": [0, 1], "haystacks": 40},
+        "mdqa": {"documents": 2, "positions": [1, 2], "paragraphs": 2, "max_new_tokens": 8},
+        "knowledge": {"facts": 70},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY | {"model": {"name": str(model_folder), "precision": "fp32"}}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("run")
+    pipeline.run(recipe.load(tiny), output)
+    return output
+
+
+def stamps(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_run_leaves_the_folder_that_the_design_describes(finished: Path) -> None:
+    files = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
+    evaluation = {"done", "settings.json", "summary.json"}
+    evaluation |= {f"predictions-{name}.jsonl" for name in ("kv", "mdqa", "knowledge")}
+    expected = {"recipe.yaml", "environment.json", "comparison.json", "report.html", "figures/overview.png"}
+    expected |= {"train/metrics.jsonl", "train/summary.json", "train/done", "train/model/model.safetensors"}
+    expected |= {f"{side}/{name}" for side in ("before", "after") for name in evaluation}
+    assert expected <= files
+    assert not [name for name in files if ".tmp" in name or ".partial" in name]
+
+
+def test_the_comparison_pairs_every_needle(finished: Path) -> None:
+    rows = json.loads((finished / "comparison.json").read_text())["benchmarks"]
+    assert {name: row["overall"]["n"] for name, row in rows.items()} == {
+        "kv": 80, "kv.whole": 80, "mdqa": 8, "knowledge": 70, "knowledge.exact": 70,
+    }  # fmt: skip
+    assert list(rows["kv"]["by_position"]) == ["0%", "100%"]
+    assert list(rows["mdqa"]["by_position"]) == ["1", "2"]
+
+
+def test_before_and_after_are_different_models(finished: Path) -> None:
+    outputs = [
+        [each.output for each in read(Prediction, finished / side / "predictions-kv.jsonl")]
+        for side in ("before", "after")
+    ]
+    assert outputs[0] != outputs[1]
+
+
+def test_a_finished_run_is_not_touched(tiny: Path, finished: Path) -> None:
+    before = stamps(finished)
+    comparison = pipeline.run(recipe.load(tiny), finished)
+    assert comparison == json.loads((finished / "comparison.json").read_text())
+    assert stamps(finished) == before
+
+
+def test_another_recipe_in_the_folder_is_refused(tiny: Path, finished: Path) -> None:
+    before = stamps(finished)
+    with pytest.raises(RecipeError, match=r"train\.learning_rate is 0\.01 there and 0\.02 here"):
+        pipeline.run(recipe.load(tiny, ["train.learning_rate=0.02"]), finished)
+    assert stamps(finished) == before
+
+
+def test_another_evaluation_in_the_folder_is_refused(tiny: Path, finished: Path) -> None:
+    loaded = recipe.load(tiny, ["evaluate.knowledge.facts=10"])
+    (finished / "before" / "done").rename(finished / "before" / "hidden")
+    try:
+        with pytest.raises(RecipeError, match=r"benchmarks\.knowledge\.facts is 70 there and 10 here"):
+            pipeline.evaluate(loaded.model, loaded.evaluate, loaded.seed, finished / "before")
+    finally:
+        (finished / "before" / "hidden").rename(finished / "before" / "done")
+
+
+def test_auto_precision_is_settled_once(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = recipe.load(tiny, ["model.precision=auto"])
+    monkeypatch.setattr("needlework.models.loading.fastest_precision", lambda: "fp32")
+    settled = pipeline._settle(loaded, tmp_path)
+    monkeypatch.setattr("needlework.models.loading.fastest_precision", lambda: "bf16")
+    assert settled.model.precision == "fp32"
+    assert pipeline._settle(loaded, tmp_path) == settled
+
+
+def test_a_budget_that_cannot_be_met_leaves_nothing_half_written(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="max_tokens=40"):
+        pipeline.run(recipe.load(tiny, ["evaluate.kv.lengths=[40]"]), tmp_path / "run")
+    assert not list((tmp_path / "run").rglob("predictions*"))
+
+
+def start(tiny: Path, output: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "needlework", "run", str(tiny), "--output", str(output)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill_when(process: subprocess.Popen[str], reached: Any) -> None:
+    while process.poll() is None:
+        if reached():
+            os.kill(process.pid, signal.SIGKILL)
+        time.sleep(0.002)
+    assert process.wait() == -signal.SIGKILL, process.communicate()[1]
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_every_stage_ends_like_an_undisturbed_one(tiny: Path, finished: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+
+    def lines(name: str) -> int:
+        path = output / name
+        return path.read_text().count("\n") if path.exists() else 0
+
+    moments = [
+        lambda: lines("before/predictions-kv.jsonl.partial") > 0,
+        lambda: lines("train/metrics.jsonl") >= 3,
+        lambda: lines("after/predictions-knowledge.jsonl.partial") > 0,
+    ]
+    for reached in moments:
+        kill_when(start(tiny, output), reached)
+        assert not pipeline.is_finished(output)
+    process = start(tiny, output)
+    table, _ = process.communicate()
+    assert process.returncode == 0
+    assert "Closed-book facts" in table
+    for side in ("before", "after"):
+        for name in ("kv", "mdqa", "knowledge"):
+            path = Path(side) / f"predictions-{name}.jsonl"
+            assert (output / path).read_bytes() == (finished / path).read_bytes()
+    assert (output / "comparison.json").read_text().replace(str(output), "") == (
+        finished / "comparison.json"
+    ).read_text().replace(str(finished), "")

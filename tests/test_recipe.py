@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from needlework import recipe
+from needlework.errors import RecipeError
+from needlework.recipe import Recipe
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_every_shipped_recipe_is_read_and_lists_only_what_differs(name: str) -> None:
+    loaded = recipe.load(name)
+    assert loaded.description
+    path = Path(recipe.__file__).parent / "recipes" / f"{name}.yaml"
+    for section in ("model", "data", "train"):
+        given = yaml.safe_load(path.read_text()).get(section, {})
+        defaults = getattr(Recipe(), section).model_dump(mode="json")
+        same = [key for key, value in given.items() if defaults[key] == value and key not in ("name", "learning_rate")]
+        assert not same, f"{section}.{same} repeat the default"
+
+
+def test_a_dumped_recipe_reads_back_equal(tmp_path: Path) -> None:
+    loaded = recipe.load("smollm2-135m", ["evaluate.mdqa=null"])
+    (tmp_path / "r.yaml").write_text(recipe.dump(loaded))
+    assert recipe.load(tmp_path / "r.yaml") == loaded
+    assert loaded.evaluate.mdqa is None
+
+
+def test_overrides_change_values_by_path() -> None:
+    loaded = recipe.load(
+        "smollm2-135m", ["train.learning_rate=3e-4", "data.items=[2, 5]", "data.params.template=false"]
+    )
+    assert loaded.train.learning_rate == 3e-4
+    assert loaded.data.items == (2, 5)
+    assert loaded.data.params == {"template": False}
+
+
+def test_every_key_has_help() -> None:
+    def check(section: type[recipe.Section]) -> None:
+        for name, field in section.model_fields.items():
+            inner = [kind for kind in getattr(field.annotation, "__args__", (field.annotation,))
+                     if isinstance(kind, type) and issubclass(kind, recipe.Section)]  # fmt: skip
+            assert field.description or inner, f"{section.__name__}.{name}"
+            for kind in inner:
+                check(kind)
+
+    check(Recipe)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.learning_rat=1", "no key 'train.learning_rat'. Did you mean 'learning_rate'"),
+        ("evaluate.kvs.lengths=1", "no key 'evaluate.kvs'. Did you mean 'kv'"),
+        ("evaluate.mdqa.document=1", "no key 'evaluate.mdqa.document'. Did you mean 'documents'"),
+        ("train.epochs=0", "train.epochs is 0: input should be greater than or equal to 1"),
+        (
+            "train.trainable=atention",
+            "train.trainable is 'atention': input should be 'attention', 'full' or 'lora'",
+        ),
+        ("train", "should look like train.learning_rate=1e-4"),
+        ("train.epochs.x=1", "epochs holds no keys"),
+    ],
+)
+def test_a_wrong_key_or_value_is_one_sentence(override: str, message: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        recipe.load("smollm2-135m", [override])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- 1", "should hold keys and values, not a list"),
+        ("a: [", "is not YAML"),
+        ("a: !!python/object:os.x {}", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_one_sentence(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "r.yaml").write_text(content)
+    with pytest.raises(RecipeError) as error:
+        recipe.load(tmp_path / "r.yaml")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_recipe_suggests_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"No such file or directory\. Did you mean 'smollm2-135m'"):
+        recipe.load("smollm-135m")

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn.functional import cross_entropy
+from transformers import LlamaForCausalLM
+
+from needlework.dataset.synthetic import SyntheticDataset
+from needlework.errors import UserError
+from needlework.models.chat import Renderer
+from needlework.models.loading import load_model, load_tokenizer
+from needlework.tasks import make_task
+from needlework.train.trainable import Trainable
+from needlework.train.trainer import TrainSettings, finetune
+
+SETTINGS = TrainSettings(
+    learning_rate=1e-2,
+    schedule="cosine",
+    warmup_steps=2,
+    batch_size=2,
+    epochs=2,
+    trainable="attention",
+    lora_rank=4,
+    precision="fp32",
+    gradient_checkpointing=False,
+    max_grad_norm=1.0,
+    checkpoint_steps=2,
+    seed=0,
+)
+
+
+def haystacks(renderer: Renderer, size: int = 8) -> SyntheticDataset:
+    # Haystacks of different length, so that a mean over rows is not the mean over tokens.
+    return SyntheticDataset(make_task("simple_dict", {}), size, 3, 900, renderer, num_items=(2, 9))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_the_loss_is_the_mean_over_all_answer_tokens_of_the_batch(
+    model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path
+) -> None:
+    data = haystacks(renderer)
+    total, tokens = 0.0, 0
+    with torch.no_grad():
+        for index in range(SETTINGS.batch_size):
+            for prompt, completion in renderer.rows(data[index]):
+                ids = torch.tensor([prompt + completion])
+                logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+                total += float(cross_entropy(logits, ids[0, len(prompt) :], reduction="sum"))
+                tokens += len(completion)
+    rows: list[dict[str, float]] = []
+    finetune(model, renderer, data, SETTINGS, tmp_path, rows.append)
+    assert rows[0]["loss"] == pytest.approx(total / tokens, rel=1e-4)
+    assert [row["step"] for row in rows] == list(range(1, 9))
+    assert rows[-1]["answers"] == 2 * 8 * 3
+
+
+@pytest.mark.parametrize("trainable", ["attention", "full", "lora"])
+def test_training_lowers_the_loss_and_saves_an_ordinary_model(
+    model_folder: Path, renderer: Renderer, tmp_path: Path, trainable: Trainable
+) -> None:
+    rows: list[dict[str, float]] = []
+    settings = dataclasses.replace(SETTINGS, trainable=trainable)
+    target = finetune(load_model(str(model_folder)), renderer, haystacks(renderer), settings, tmp_path, rows.append)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    before, after = weights(model_folder), weights(target)
+    assert before.keys() == after.keys()
+    changed = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
+    assert {"q_proj", "k_proj", "v_proj", "o_proj"} <= changed
+    assert ("up_proj" in changed) == (trainable == "full")
+    assert load_tokenizer(str(target)).chat_template == renderer.tokenizer.chat_template
+    assert load_model(str(target)).config.model_type == "llama"
+
+
+def test_bf16_trains_under_autocast_with_weights_in_fp32(
+    model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path
+) -> None:
+    rows: list[dict[str, float]] = []
+    settings = dataclasses.replace(SETTINGS, precision="bf16", epochs=1)
+    target = finetune(model, renderer, haystacks(renderer), settings, tmp_path, rows.append)
+    assert all(row["loss"] > 0 for row in rows)
+    assert {each.dtype for each in weights(target).values()} == {torch.float32}
+
+
+def test_the_summary_counts_and_the_checkpoints_are_gone(
+    model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path
+) -> None:
+    finetune(model, renderer, haystacks(renderer), SETTINGS, tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["haystacks"], summary["answers"], summary["steps"]) == (8, 48, 8)
+    assert summary["trainable_parameters"] < summary["parameters"]
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_full_disk_is_foreseen(
+    model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type(shutil.disk_usage(tmp_path))(total=10, used=10, free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match=r"training needs 0\.0 GiB of disk.* 0\.0 GiB free"):
+        finetune(model, renderer, haystacks(renderer), SETTINGS, tmp_path)
+
+
+CHILD = """
+import sys
+from pathlib import Path
+from needlework.models.chat import Renderer
+from needlework.models.loading import load_model, load_tokenizer
+from needlework.train.trainer import finetune
+from tests.train.test_trainer import SETTINGS, haystacks
+model, folder = sys.argv[1:]
+renderer = Renderer(load_tokenizer(model))
+finetune(load_model(model), renderer, haystacks(renderer), SETTINGS, Path(folder))
+"""
+
+
+def train_in_a_process(model_folder: Path, folder: Path, kill_at: int | None) -> int:
+    """Train in a process of its own, killed without warning when it reaches a step."""
+    process = subprocess.Popen([sys.executable, "-c", CHILD, str(model_folder), str(folder)])
+    while kill_at is not None and process.poll() is None:
+        metrics = folder / "metrics.jsonl"
+        if metrics.exists() and metrics.read_text().count("\n") >= kill_at:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+        time.sleep(0.005)
+    return process.wait()
+
+
+@pytest.mark.slow
+def test_killed_trainings_end_with_the_same_bits(model_folder: Path, tmp_path: Path) -> None:
+    """SIGKILL in the first and again in the second epoch, against a training that nobody disturbed."""
+    assert train_in_a_process(model_folder, tmp_path / "undisturbed", None) == 0
+    for step in (3, 6):
+        assert train_in_a_process(model_folder, tmp_path / "killed", step) == -signal.SIGKILL
+        assert not (tmp_path / "killed" / "model").exists()
+    assert train_in_a_process(model_folder, tmp_path / "killed", None) == 0
+    expected, found = weights(tmp_path / "undisturbed/model"), weights(tmp_path / "killed/model")
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "killed/metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 9))
+
+
+def test_a_checkpoint_cut_off_by_a_kill_is_not_used(model_folder: Path, renderer: Renderer, tmp_path: Path) -> None:
+    cut = tmp_path / "checkpoints" / "checkpoint-4"
+    cut.mkdir(parents=True)
+    (cut / "model.safetensors").write_bytes(b"half")
+    finetune(load_model(str(model_folder)), renderer, haystacks(renderer), SETTINGS, tmp_path)
+    assert (tmp_path / "model" / "model.safetensors").exists()
