@@ -66,7 +66,7 @@ def test_shared_prefixes_are_computed_once(
     monkeypatch.setattr(
         HFBackend,
         "_forward",
-        lambda self, cache, rows, ids, at: seen.append(ids.numel()) or forward(self, cache, rows, ids, at),
+        lambda self, cache, first, ids, at: seen.append(ids.numel()) or forward(self, cache, first, ids, at),
     )
     backend = HFBackend(model, renderer)
     for batch in backend.batches(asks, max_new_tokens=1):

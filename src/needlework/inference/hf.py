@@ -133,7 +133,7 @@ class HFBackend:
         device = self.model.device
         ids = torch.tensor([prompts[row][start:] for row, start in zip(rows, starts, strict=True)], device=device)
         positions = torch.tensor(starts, device=device)[:, None] + torch.arange(width, device=device)
-        return list(self._forward(cache, rows, ids, positions).argmax(-1))
+        return list(self._forward(cache, rows[0], ids, positions).argmax(-1))
 
     def _decode(
         self,
@@ -163,18 +163,18 @@ class HFBackend:
                 cache.keep(keep)
                 rows, going = [rows[slot] for slot in keep], [True] * len(keep)
                 tokens, lengths = tokens[keep], lengths[keep]
-            slots = list(range(len(rows)))
-            tokens = self._forward(cache, slots, tokens[:, None], lengths[:, None]).argmax(-1)
+            tokens = self._forward(cache, 0, tokens[:, None], lengths[:, None]).argmax(-1)
             lengths = lengths + 1
 
-    def _forward(self, cache: SlotCache, rows: list[int], ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Run the model on the next tokens of some rows and return the logits of the last, [B, vocabulary].
+    def _forward(self, cache: SlotCache, first: int, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Run the model on the next tokens of B rows and return the logits of the last, [B, vocabulary].
 
         Args:
+            first: The first of the rows.
             ids: Shape [B, N], as many for each row.
             positions: Shape [B, N], ascending by one.
         """
-        cache.expect(rows, positions)
+        cache.expect(first, positions)
         # Alone and from the beginning, the model's own causal attention is the faster kernel.
         mask = None
         if cache.length:

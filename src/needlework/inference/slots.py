@@ -34,14 +34,13 @@ class _SlotLayer(DynamicLayer):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         cache = self.cache
-        rows, positions = cache.index
+        index = torch.arange(len(cache.positions), device=key_states.device)[:, None]
         end = cache.length + key_states.shape[2]
-        keys, values = self.buffers()
-        keys[rows[:, None], :, positions] = key_states.transpose(1, 2)
-        values[rows[:, None], :, positions] = value_states.transpose(1, 2)
-        if cache.whole:
-            return keys[:, :, :end], values[:, :, :end]
-        return keys[rows, :, :end], values[rows, :, :end]
+        # Views of the rows that go on, without a copy of what they hold already.
+        keys, values = (buffer[cache.first : cache.first + len(index)] for buffer in self.buffers())
+        keys[index, :, cache.positions] = key_states.transpose(1, 2)
+        values[index, :, cache.positions] = value_states.transpose(1, 2)
+        return keys[:, :, :end], values[:, :, :end]
 
     def buffers(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the keys and the values of all rows."""
@@ -67,17 +66,15 @@ class SlotCache(Cache):
         self.capacity = capacity
         self.length = 0
         """Tokens before those that the next forward adds, in the longest of its rows."""
-        self.whole = True
-        """Whether the next forward adds to all rows, so that none has to be picked out."""
-        self.index = (torch.empty(0), torch.empty(0))
+        self.first = 0
+        self.positions = torch.empty(0, 0)
         count = model.config.get_text_config().num_hidden_layers
         super().__init__(layers=[_SlotLayer(self) for _ in range(count)])
 
-    def expect(self, rows: list[int], positions: torch.Tensor) -> None:
-        """Say which rows the next forward adds to, and at which positions, shape [len(rows), N]."""
-        self.index = (torch.tensor(rows, device=positions.device), positions)
+    def expect(self, first: int, positions: torch.Tensor) -> None:
+        """Say at which positions the next forward adds tokens to the rows from `first` on, shape [B, N]."""
+        self.first, self.positions = first, positions
         self.length = int(positions[:, 0].max())
-        self.whole = rows == list(range(self.rows))
 
     def _layers(self) -> Iterator[_SlotLayer]:
         return iter(cast("list[_SlotLayer]", self.layers))

