@@ -111,6 +111,8 @@ def test_a_budget_that_cannot_be_met_leaves_nothing_half_written(tiny: Path, tmp
     with pytest.raises(UserError, match="max_tokens=40"):
         pipeline.run(recipe.load(tiny, ["evaluate.kv.lengths=[40]"]), tmp_path / "run")
     assert not list((tmp_path / "run").rglob("predictions*"))
+    # The mended recipe may use the folder.
+    assert pipeline._settle(recipe.load(tiny), tmp_path / "run") == recipe.load(tiny)
 
 
 def start(tiny: Path, output: Path) -> subprocess.Popen[str]:

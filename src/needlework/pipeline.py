@@ -75,10 +75,10 @@ def evaluate(model: Model, benchmarks: Evaluate, seed: int, folder: Path, progre
         "benchmarks": benchmarks.model_dump(mode="json", exclude_none=True),
         "seed": seed,
     }
-    _same_settings(folder / "settings.json", settings)
     progress.say(f"Evaluating {model.name}")
     renderer = _renderer(model)
     built = _benchmarks(benchmarks, seed, renderer)
+    _same_settings(folder / "settings.json", settings)
     loaded = load_model(model.name, precision=_precision(model), trust_remote_code=model.trust_remote_code)
     backend = HFBackend(loaded, renderer)
     summary: dict[str, Any] = {"model": model.name, "benchmarks": {}}
@@ -186,7 +186,8 @@ def report(output: Path, progress: Progress | None = None) -> Path:
 def _settle(recipe: Recipe, output: Path) -> Recipe:
     """Resolve what is left open, and write the recipe into the folder or check it against the one there."""
     path = output / "recipe.yaml"
-    if path.exists():
+    # A recipe of which nothing was made, because it had a mistake, may be mended in place.
+    if path.exists() and any((output / stage).exists() for stage in ("before", "train", "after")):
         saved = recipes.load(path)
         if recipe.model.precision == "auto":
             model = recipe.model.model_copy(update={"precision": saved.model.precision})
