@@ -51,7 +51,7 @@ def test_a_run_leaves_the_folder_that_the_design_describes(finished: Path) -> No
     evaluation = {"done", "settings.json", "summary.json"}
     evaluation |= {f"predictions-{name}.jsonl" for name in ("kv", "mdqa", "knowledge")}
     expected = {"recipe.yaml", "environment.json", "comparison.json", "report.html", "figures/overview.png"}
-    expected |= {"train/metrics.jsonl", "train/summary.json", "train/done", "train/model/model.safetensors"}
+    expected |= {"train/metrics.jsonl", "train/summary.json", "train/model/model.safetensors"}
     expected |= {f"{side}/{name}" for side in ("before", "after") for name in evaluation}
     assert expected <= files
     assert not [name for name in files if ".tmp" in name or ".partial" in name]

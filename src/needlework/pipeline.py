@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
     from needlework.models.chat import Renderer
 
 DONE = "done"
-"""Marker of a finished stage."""
+"""Marker of a finished evaluation."""
 
 
-def run(recipe: Recipe, output: Path, progress: Progress | None = None) -> dict[str, Any]:
+def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | None = None) -> dict[str, Any]:
     """Evaluate, finetune, evaluate again, compare and report; continue where an earlier call stopped.
 
     Args:
@@ -42,7 +43,7 @@ def run(recipe: Recipe, output: Path, progress: Progress | None = None) -> dict[
     Raises:
         UserError: If the recipe, the model or the folder is not usable; says why.
     """
-    progress = progress or Silent()
+    progress, output = progress or Silent(), Path(output)
     recipe = _settle(recipe, output)
     if is_finished(output):
         progress.say(f"Nothing to do: {output} is finished.")
@@ -76,7 +77,7 @@ def evaluate(model: Model, benchmarks: Evaluate, seed: int, folder: Path, progre
         "seed": seed,
     }
     progress.say(f"Evaluating {model.name}")
-    renderer = _renderer(model)
+    renderer = _renderer(model, progress)
     built = _benchmarks(benchmarks, seed, renderer)
     _same_settings(folder / "settings.json", settings)
     loaded = load_model(model.name, precision=_precision(model), trust_remote_code=model.trust_remote_code)
@@ -112,14 +113,14 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     progress = progress or Silent()
     folder = output / "train"
     recipe = _settle(recipe, output)
-    if (folder / DONE).exists():
+    if (folder / "summary.json").exists():
         return folder / "model"
     from needlework.models.loading import load_model
     from needlework.train.trainer import TrainSettings
     from needlework.train.trainer import finetune as train
 
     settings = TrainSettings(**recipe.train.model_dump(), precision=_precision(recipe.model), seed=recipe.seed)
-    renderer = _renderer(recipe.model)
+    renderer = _renderer(recipe.model, progress)
     data = dataset(recipe, renderer)
     steps = -(-len(data) // settings.batch_size) * settings.epochs
     progress.say(f"Finetuning on {len(data)} haystacks of {data.num_needles} needles, {steps} steps")
@@ -133,7 +134,6 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
             update(row["step"], row["steps"], note)
 
         target = train(model, renderer, data, settings, folder, show)
-    (folder / DONE).touch()
     del model
     gc.collect()
     return target
@@ -160,7 +160,7 @@ def generate(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     progress = progress or Silent()
     from needlework.dataset.export import write_messages
 
-    data = dataset(recipe, _renderer(recipe.model))
+    data = dataset(recipe, _renderer(recipe.model, progress))
     settings = {"model": recipe.model.name, "seed": recipe.seed, **recipe.data.model_dump(mode="json")}
     with progress.bar("generate") as update:
         return write_messages(data, output, settings, update)
@@ -237,10 +237,13 @@ def _load(path: Path) -> dict[str, Any]:
     return value
 
 
-def _renderer(model: Model) -> Renderer:
+def _renderer(model: Model, progress: Progress) -> Renderer:
+    from needlework.models import embedded
     from needlework.models.chat import Renderer
     from needlework.models.loading import load_tokenizer
 
+    if model.name == embedded.NAME and not embedded.is_converted():
+        progress.say(f"Unpacking the embedded model {model.name}, once: about half a minute")
     return Renderer(load_tokenizer(model.name, trust_remote_code=model.trust_remote_code), model.system)
 
 

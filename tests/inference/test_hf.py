@@ -58,6 +58,19 @@ def test_answers_equal_unshared_greedy_decoding(
     assert run(backend, asks) == reference(model, renderer, asks)
 
 
+def test_short_prompts_of_different_length_share_little_and_are_still_right(
+    model: LlamaForCausalLM, renderer: Renderer
+) -> None:
+    template, renderer.tokenizer.chat_template = renderer.tokenizer.chat_template, None
+    try:
+        texts = ["12", "12 13 14", "7 8 9 10 11", "12 13", "7", "7 8 9 1"]
+        needles = [Needle(text, text, text, "x", ("x",), -1) for text in texts]
+        asks = [Ask(Haystack(each.id, "t", "", (), (each,)), each) for each in needles]
+        assert run(HFBackend(model, renderer), asks) == reference(model, renderer, asks)
+    finally:
+        renderer.tokenizer.chat_template = template
+
+
 def test_shared_prefixes_are_computed_once(
     model: LlamaForCausalLM, renderer: Renderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

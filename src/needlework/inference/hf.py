@@ -128,7 +128,7 @@ class HFBackend:
         # Rows that compute one width need no padding: shorter ones begin earlier, inside what they share.
         width = max(len(prompts[row]) - start for row, start in zip(rows, starts, strict=True))
         starts = [max(0, len(prompts[row]) - width) for row in rows]
-        if starts[0]:
+        if any(starts):
             cache.fork(leader, rows, starts)
         device = self.model.device
         ids = torch.tensor([prompts[row][start:] for row, start in zip(rows, starts, strict=True)], device=device)

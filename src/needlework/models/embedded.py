@@ -27,11 +27,19 @@ def folder() -> Path:
     Raises:
         ModelError: If the package that carries it is not installed, or of another version.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "needlework"
-    target = cache / f"{NAME}-{VERSION}"
-    if not target.is_dir():
-        _convert(_package_folder(), target)
-    return target
+    if not is_converted():
+        _convert(_package_folder(), _target())
+    return _target()
+
+
+def is_converted() -> bool:
+    """Return whether the embedded model was converted before."""
+    return _target().is_dir()
+
+
+def _target() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "needlework" / f"{NAME}-{VERSION}"
 
 
 def _package_folder() -> Path:

@@ -17,6 +17,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from needlework.errors import ModelError
+from needlework.train.branch_attention import BranchAttention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -59,6 +60,15 @@ class Layout:
             seen &= (positions <= query) & _within(window, query, positions)
             self._masks[window, device] = seen.to(device)
         return self._masks[window, device]
+
+    def reaches_all(self, window: int | None) -> bool:
+        """Return whether every row sees all that lies before it, as without a window."""
+        return window is None or window >= self.prefix + max(self.branches)
+
+    def places(self) -> torch.Tensor:
+        """Return the rows of each branch among S, shape [K, longest], filled up with -1."""
+        rows = torch.arange(sum(self.branches)).split(list(self.branches))
+        return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=-1)
 
     def prefix_mask(self, window: int | None, device: torch.device) -> torch.Tensor | None:
         """Return which keys each prefix row sees, shape [P, P], or None where that is plain causal."""
@@ -110,9 +120,13 @@ def shared_prefix_attention(
         is_causal=mask is None,
         **options,
     )
-    branch_out = scaled_dot_product_attention(
-        query[:, :, prefix:], key, value, attn_mask=layout.branch_mask(sliding_window, device), **options
-    )
+    if device.type == "cpu" and layout.reaches_all(sliding_window):
+        scale = scaling or query.shape[-1] ** -0.5
+        rows = query[:, :, prefix:]
+        branch_out = BranchAttention.apply(rows, key, value, layout.places(), scale)  # type: ignore[no-untyped-call]
+    else:
+        mask = layout.branch_mask(sliding_window, device)
+        branch_out = scaled_dot_product_attention(query[:, :, prefix:], key, value, attn_mask=mask, **options)
     layout.layers_seen.add(int(module.layer_idx))  # type: ignore[arg-type]
     return torch.cat([prefix_out, branch_out], dim=2).transpose(1, 2), None
 

@@ -21,6 +21,7 @@ from transformers import PrinterCallback, Trainer, TrainingArguments
 from needlework.errors import UserError
 from needlework.haystack import Haystack
 from needlework.models.chat import PackedRow, Renderer
+from needlework.storage import write_json
 from needlework.train.collator import collate
 from needlework.train.metrics import COMPLETE, Metrics, Tally
 from needlework.train.shared_prefix import confirm, enable
@@ -28,6 +29,9 @@ from needlework.train.trainable import Trainable, select
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,8 @@ def finetune(
 ) -> Path:
     """Finetune a model and return the folder it is saved in.
 
-    Continues from the last complete checkpoint in `folder`, to the same weights as without interruption.
+    Continues from the last complete checkpoint in `folder`, to the same weights as without interruption;
+    a finished training is left as it is.
 
     Args:
         model: The model, changed in place.
@@ -113,11 +118,17 @@ def finetune(
         ModelError: If exactness is not proven for the model.
         UserError: If the loss is not finite, or the disk cannot hold the checkpoints.
     """
+    if (folder / SUMMARY).exists():
+        return folder / "model"
     folder.mkdir(parents=True, exist_ok=True)
     checkpoints = folder / "checkpoints"
     model = select(model, settings.trainable, lora_rank=settings.lora_rank)
     enable(model)
     _check_disk(model, folder)
+    sizes = {
+        "parameters": sum(each.numel() for each in model.parameters()),
+        "trainable_parameters": sum(each.numel() for each in model.parameters() if each.requires_grad),
+    }
     tally = Tally()
     trainer = SharedPrefixTrainer(
         model=model,
@@ -132,7 +143,7 @@ def finetune(
     with _full_disk_explained(folder):
         trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
         _save(model, renderer, folder)
-    _summarize(model, settings, folder, len(haystacks))
+    _summarize(settings, folder, {"haystacks": len(haystacks), **sizes})
     shutil.rmtree(checkpoints, ignore_errors=True)
     return folder / "model"
 
@@ -145,7 +156,7 @@ def _arguments(settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
         gradient_accumulation_steps=settings.batch_size,
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule if settings.warmup_steps == 0 else _with_warmup(settings),
+        lr_scheduler_type={"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule),
         warmup_steps=settings.warmup_steps,
         weight_decay=0.0,
         max_grad_norm=settings.max_grad_norm,
@@ -168,10 +179,6 @@ def _arguments(settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
         disable_tqdm=True,
         report_to="none",
     )
-
-
-def _with_warmup(settings: TrainSettings) -> str:
-    return "constant_with_warmup" if settings.schedule == "constant" else settings.schedule
 
 
 def _last_complete(checkpoints: Path) -> str | None:
@@ -222,21 +229,11 @@ def _save(model: PreTrainedModel, renderer: Renderer, folder: Path) -> None:
     temporary.rename(target)
 
 
-def _summarize(model: PreTrainedModel, settings: TrainSettings, folder: Path, haystacks: int) -> None:
+def _summarize(settings: TrainSettings, folder: Path, facts: dict[str, int]) -> None:
+    """Write `summary.json`, whose presence says that the training is finished."""
     last = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     # Kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
-    summary = {
-        "seconds": last["seconds"],
-        "steps": last["steps"],
-        "haystacks": haystacks,
-        "answers": last["answers"],
-        "tokens": last["tokens"],
-        "parameters": sum(each.numel() for each in model.parameters()),
-        "trainable_parameters": sum(each.numel() for each in model.parameters() if each.requires_grad),
-        "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 2),
-        "precision": settings.precision,
-    }
-    temporary = folder / "summary.json.tmp"
-    temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / "summary.json")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    summary = {key: last[key] for key in ("seconds", "steps", "answers", "tokens")} | facts
+    write_json(folder / SUMMARY, summary | {"peak_memory_gib": round(peak, 2), "precision": settings.precision})

@@ -1,0 +1,66 @@
+"""The commands that README and docs show exist, with the options they are given."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from needlework import recipe
+from needlework.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def shown(page: Path, program: str) -> list[str]:
+    """Return the command lines of a page that begin with a program, in code blocks or on lines of their own."""
+    return re.findall(rf"^\s*({program} .*?)(?:\s+#.*)?$", page.read_text(), flags=re.MULTILINE)
+
+
+COMMANDS = [(page.name, line) for page in PAGES for line in shown(page, "needlework")]
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[line for _, line in COMMANDS])
+def test_needlework_commands_parse(page: str, line: str) -> None:
+    group = typer.main.get_command(app)
+    name, *arguments = shlex.split(line)[1:]
+    command = group.commands[name]  # type: ignore[attr-defined]
+    context = command.make_context(name, arguments)
+    if "recipe" in context.params:
+        assert recipe.load(context.params["recipe"], context.params.get("set") or ())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_exist(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for line in shown(page, "make"):
+        assert set(line.split()[1:2]) <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readme_has_the_two_commands() -> None:
+    assert shown(ROOT / "README.md", "make") == ["make quickstart", "make test"]
+
+
+def test_ci_calls_exactly_the_test_command() -> None:
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert lines[-1] == "make test"
+
+
+def test_the_python_example_is_valid_and_short() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    compile(example, "README.md", "exec")
+    assert len(example.strip().splitlines()) == 5
+    import needlework
+
+    for name in re.findall(r"needlework\.(\w+)", example):
+        assert hasattr(needlework, name)
