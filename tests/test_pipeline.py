@@ -48,7 +48,7 @@ def stamps(folder: Path) -> dict[Path, int]:
 
 def test_a_run_leaves_the_folder_that_the_design_describes(finished: Path) -> None:
     files = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
-    evaluation = {"done", "settings.json", "summary.json"}
+    evaluation = {"done", "settings.json", "environment.json", "summary.json"}
     evaluation |= {f"predictions-{name}.jsonl" for name in ("kv", "mdqa", "knowledge")}
     expected = {"recipe.yaml", "environment.json", "comparison.json", "report.html", "figures/overview.png"}
     expected |= {"train/metrics.jsonl", "train/summary.json", "train/model/model.safetensors"}
@@ -88,14 +88,36 @@ def test_another_recipe_in_the_folder_is_refused(tiny: Path, finished: Path) -> 
     assert stamps(finished) == before
 
 
-def test_another_evaluation_in_the_folder_is_refused(tiny: Path, finished: Path) -> None:
-    loaded = recipe.load(tiny, ["evaluate.knowledge.facts=10"])
-    (finished / "before" / "done").rename(finished / "before" / "hidden")
-    try:
-        with pytest.raises(RecipeError, match=r"benchmarks\.knowledge\.facts is 70 there and 10 here"):
-            pipeline.evaluate(loaded.model, loaded.evaluate, loaded.seed, finished / "before")
-    finally:
-        (finished / "before" / "hidden").rename(finished / "before" / "done")
+@pytest.mark.parametrize("override", ["evaluate.knowledge.facts=10", "seed=5"])
+def test_another_evaluation_in_a_finished_folder_is_refused(tiny: Path, finished: Path, override: str) -> None:
+    loaded = recipe.load(tiny, [override])
+    with pytest.raises(RecipeError, match="holds another evaluation"):
+        pipeline.evaluate(loaded.model, loaded.evaluate, loaded.seed, finished / "before")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.items=[2, 60]", "sample 0 with 60 items needs"),
+        ("data.max_tokens=5000", "the context of .* is 4096 tokens"),
+        ("data.task=simple_dct", "no task 'simple_dct'"),
+        ("data.needles=30", "30 needles do not fit"),
+    ],
+)
+def test_a_mistake_in_the_training_is_found_before_anything_is_asked(
+    tiny: Path, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        pipeline.run(recipe.load(tiny, [override]), tmp_path / "run")
+    assert not (tmp_path / "run" / "before").exists()
+
+
+def test_an_evaluation_continues_in_the_precision_it_began_with(
+    tiny: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("needlework.models.loading.fastest_precision", lambda: "bf16")
+    loaded = recipe.load(tiny, ["model.precision=auto"])
+    pipeline.evaluate(loaded.model, loaded.evaluate, loaded.seed, finished / "before")
 
 
 def test_auto_precision_is_settled_once(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +126,7 @@ def test_auto_precision_is_settled_once(tiny: Path, tmp_path: Path, monkeypatch:
     settled = pipeline._settle(loaded, tmp_path)
     monkeypatch.setattr("needlework.models.loading.fastest_precision", lambda: "bf16")
     assert settled.model.precision == "fp32"
+    (tmp_path / "before").mkdir()
     assert pipeline._settle(loaded, tmp_path) == settled
 
 

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from needlework import recipe as recipes
 from needlework.errors import RecipeError
@@ -48,6 +48,8 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
     if is_finished(output):
         progress.say(f"Nothing to do: {output} is finished.")
         return _load(output / "comparison.json")
+    if not (output / "train" / "summary.json").exists():
+        _check_training(recipe, _renderer(recipe.model, progress))
     evaluate(recipe.model, recipe.evaluate, recipe.seed, output / "before", progress)
     finetune(recipe, output, progress)
     tuned = recipe.model.model_copy(update={"name": str(output / "train" / "model")})
@@ -64,23 +66,33 @@ def is_finished(output: Path) -> bool:
 
 def evaluate(model: Model, benchmarks: Evaluate, seed: int, folder: Path, progress: Progress | None = None) -> None:
     """Ask a model the benchmarks and write predictions and `summary.json` into a folder."""
-    progress = progress or Silent()
-    if (folder / DONE).exists():
-        return
-    from needlework.inference.evaluate import evaluate as ask
-    from needlework.inference.hf import HFBackend
     from needlework.models.loading import fingerprint, load_model
 
+    progress, path = progress or Silent(), folder / "settings.json"
+    if model.precision == "auto" and path.exists():
+        # Settled when the evaluation began: one in two precisions would mean nothing.
+        model = model.model_copy(update={"precision": _load(path)["model"]["precision"]})
+    model = _with_precision(model)
     settings = {
         "model": model.model_dump(mode="json") | {"fingerprint": fingerprint(model.name)},
         "benchmarks": benchmarks.model_dump(mode="json", exclude_none=True),
         "seed": seed,
     }
+    if path.exists():
+        _same_settings(path, settings)
+    if (folder / DONE).exists():
+        return
+    from needlework.environment import describe
+    from needlework.inference.evaluate import evaluate as ask
+    from needlework.inference.hf import HFBackend
+
     progress.say(f"Evaluating {model.name}")
     renderer = _renderer(model, progress)
     built = _benchmarks(benchmarks, seed, renderer)
-    _same_settings(folder / "settings.json", settings)
-    loaded = load_model(model.name, precision=_precision(model), trust_remote_code=model.trust_remote_code)
+    if not path.exists():
+        write_json(folder / "environment.json", describe())
+        write_json(path, settings)
+    loaded = load_model(model.name, precision=cast(Any, model.precision), trust_remote_code=model.trust_remote_code)
     backend = HFBackend(loaded, renderer)
     summary: dict[str, Any] = {"model": model.name, "benchmarks": {}}
     for benchmark in built:
@@ -115,15 +127,18 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     recipe = _settle(recipe, output)
     if (folder / "summary.json").exists():
         return folder / "model"
+    renderer = _renderer(recipe.model, progress)
+    _check_training(recipe, renderer)
     from needlework.models.loading import load_model
     from needlework.train.trainer import TrainSettings
     from needlework.train.trainer import finetune as train
 
-    settings = TrainSettings(**recipe.train.model_dump(), precision=_precision(recipe.model), seed=recipe.seed)
-    renderer = _renderer(recipe.model, progress)
+    settings = TrainSettings(**recipe.train.model_dump(), precision=cast(Any, recipe.model.precision), seed=recipe.seed)
     data = dataset(recipe, renderer)
     steps = -(-len(data) // settings.batch_size) * settings.epochs
+    first = data[0]
     progress.say(f"Finetuning on {len(data)} haystacks of {data.num_needles} needles, {steps} steps")
+    progress.say(f"  supervised text, for example: {renderer.completion(first, first.needles[0])!r}")
     # Under autocast the weights stay fp32, so that small updates are not rounded away.
     model = load_model(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code)
     with progress.bar("  train") as update:
@@ -161,7 +176,10 @@ def generate(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     from needlework.dataset.export import write_messages
 
     data = dataset(recipe, _renderer(recipe.model, progress))
-    settings = {"model": recipe.model.name, "seed": recipe.seed, **recipe.data.model_dump(mode="json")}
+    from needlework.models.loading import fingerprint
+
+    model = recipe.model.model_dump(mode="json") | {"fingerprint": fingerprint(recipe.model.name)}
+    settings = {"model": model, "seed": recipe.seed, **recipe.data.model_dump(mode="json")}
     with progress.bar("generate") as update:
         return write_messages(data, output, settings, update)
 
@@ -199,17 +217,32 @@ def _settle(recipe: Recipe, output: Path) -> Recipe:
         return recipe
     from needlework.environment import describe
 
-    model = recipe.model.model_copy(update={"precision": _precision(recipe.model)})
-    recipe = recipe.model_copy(update={"model": model})
+    recipe = recipe.model_copy(update={"model": _with_precision(recipe.model)})
     write_json(output / "environment.json", describe())
     write_text(path, recipes.dump(recipe))
     return recipe
 
 
-def _precision(model: Model) -> Any:
+def _with_precision(model: Model) -> Model:
     from needlework.models.loading import fastest_precision
 
-    return fastest_precision() if model.precision == "auto" else model.precision
+    return model.model_copy(update={"precision": fastest_precision()}) if model.precision == "auto" else model
+
+
+def _check_training(recipe: Recipe, renderer: Renderer) -> None:
+    """Refuse at once what would otherwise fail after the first evaluation, or in the middle of training."""
+    from needlework.models.loading import load_config
+    from needlework.train.shared_prefix import check
+
+    config = load_config(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code).get_text_config()
+    check(config)
+    context = getattr(config, "max_position_embeddings", None)
+    if context is not None and recipe.data.max_tokens > context:
+        raise RecipeError(
+            f"data.max_tokens is {recipe.data.max_tokens}, but the context of {recipe.model.name} is {context} tokens. "
+            f"Lower data.max_tokens."
+        )
+    dataset(recipe, renderer).largest()
 
 
 def _difference(saved: Any, given: Any, path: str = "") -> str:
@@ -223,10 +256,8 @@ def _difference(saved: Any, given: Any, path: str = "") -> str:
 
 
 def _same_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Write what a folder is about to hold, or check it against what it was begun with."""
-    if not path.exists():
-        write_json(path, settings)
-    elif difference := _difference(_load(path), settings):
+    """Check what a folder is to hold against what it was begun with."""
+    if difference := _difference(_load(path), settings):
         raise RecipeError(
             f"{path.parent} holds another evaluation: {difference}. Give another --output, or delete the folder."
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from needlework.errors import RecipeError
 
@@ -54,6 +54,13 @@ class Data(Section):
     items: tuple[int, int] | None = None
     """Fewest and most items, drawn uniformly; by default as many as `max_tokens` allows."""
 
+    @field_validator("items")
+    @classmethod
+    def _ascending(cls, items: tuple[int, int] | None) -> tuple[int, int] | None:
+        if items is not None and not 1 <= items[0] <= items[1]:
+            raise ValueError("give the fewest items, at least 1, then the most")
+        return items
+
 
 class Train(Section):
     """The finetuning."""
@@ -83,9 +90,9 @@ class Train(Section):
 class KV(Section):
     """Key-value retrieval at several lengths and depths."""
 
-    lengths: tuple[int, ...] = (512, 1024, 2048)
+    lengths: tuple[int, ...] = Field((512, 1024, 2048), min_length=1)
     """Token budgets of the haystacks."""
-    depths: tuple[Fraction, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    depths: tuple[Fraction, ...] = Field((0.0, 0.25, 0.5, 0.75, 1.0), min_length=1)
     """Relative gold positions, one needle each."""
     haystacks: int = Field(20, ge=1)
     """Haystacks of each length."""
@@ -98,7 +105,7 @@ class MDQA(Section):
 
     documents: int = Field(20, ge=1)
     """Paragraphs in a haystack; the paper takes 20."""
-    positions: tuple[int, ...] = (1, 5, 10, 15, 20)
+    positions: tuple[int, ...] = Field((1, 5, 10, 15, 20), min_length=1)
     """Gold positions, from 1."""
     paragraphs: int = Field(100, ge=1)
     """Gold paragraphs."""
@@ -125,6 +132,12 @@ class Evaluate(Section):
     kv: KV | None = None
     mdqa: MDQA | None = None
     knowledge: Knowledge | None = None
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Evaluate:
+        if not (self.kv or self.mdqa or self.knowledge):
+            raise ValueError("name at least one benchmark")
+        return self
 
 
 class Recipe(Section):

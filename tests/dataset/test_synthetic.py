@@ -38,5 +38,11 @@ def test_items_that_exceed_the_budget_are_an_error_with_the_numbers(renderer: Re
         dataset(renderer, num_items=(50, 50))[0]
 
 
+def test_the_largest_sample_is_checked_beforehand(renderer: Renderer) -> None:
+    assert len(dataset(renderer, num_items=(2, 6)).largest().items) == 6
+    with pytest.raises(BudgetError, match="with 50 items"):
+        dataset(renderer, num_items=(2, 50)).largest()
+
+
 def test_iteration_ends(renderer: Renderer) -> None:
     assert len(list(iter(dataset(renderer, size=3)))) == 3

@@ -97,6 +97,11 @@ def test_separators_that_are_no_newlines_do_not_split_a_record(tmp_path: Path) -
     assert not again
 
 
+def test_needles_with_one_id_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="two needles have the same id"):
+        evaluate(FakeBackend(lambda each: "a"), haystacks(2) * 2, score, tmp_path / "p.jsonl", max_new_tokens=5)
+
+
 def test_progress_counts_what_is_done(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     ask(tmp_path / "p.jsonl", report=lambda done, total: seen.append((done, total)))

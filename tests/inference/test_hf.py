@@ -3,12 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+)
 
 from needlework.errors import ModelError
 from needlework.haystack import Haystack, Needle
 from needlework.inference.backend import Ask
-from needlework.inference.hf import HFBackend
+from needlework.inference.hf import SHARING, HFBackend
 from needlework.models.chat import Renderer
 from needlework.tasks import make_task
 
@@ -55,6 +62,21 @@ def test_answers_equal_unshared_greedy_decoding(
 ) -> None:
     asks = kv_asks() + sweep_asks() + kv_asks(2, needles=1, items=4)
     backend = HFBackend(model, renderer, max_batch_tokens=max_batch_tokens)
+    assert run(backend, asks) == reference(model, renderer, asks)
+
+
+@pytest.mark.parametrize("kind", sorted(SHARING))
+def test_every_type_that_shares_answers_the_same_unshared(renderer: Renderer, kind: str) -> None:
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        kind, vocab_size=len(renderer.tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, sliding_window=None, eos_token_id=2,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    backend, asks = HFBackend(model, renderer), kv_asks(2)
+    assert backend.share
     assert run(backend, asks) == reference(model, renderer, asks)
 
 

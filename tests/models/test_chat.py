@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tokenizers import processors
 
 from needlework.errors import ModelError
 from needlework.haystack import Haystack
@@ -35,13 +36,27 @@ def test_without_a_template_the_message_is_the_prompt() -> None:
     assert renderer.completion(sample, needle) == needle.answer + "<|im_end|>"
 
 
-def test_a_template_that_changes_the_prompt_when_answered_still_gives_a_completion() -> None:
-    # As Qwen3 does with its thinking block: the prompt is no prefix of the whole conversation.
-    template = CHAT_ML.replace("assistant\n{% endif", "assistant\n<think>\n\n</think>\n\n{% endif")
+def test_thinking_is_switched_off_in_prompt_and_completion() -> None:
+    # The shape of Qwen3's template: an empty thinking block before answers, and in prompts if thinking is off.
+    block = "<think>\\n\\n</think>\\n\\n"
+    in_answers = "{% if message['role'] == 'assistant' %}{{ '" + block + "' }}{% endif %}{{ message['content'] }}"
+    in_prompts = "assistant\n{% if enable_thinking is false %}{{ '" + block + "' }}{% endif %}{% endif"
+    template = CHAT_ML.replace("{{ message['content'] }}", in_answers).replace("assistant\n{% endif", in_prompts)
     renderer, sample = Renderer(make_tokenizer(template=template)), haystack()
     needle = sample.needles[0]
-    assert renderer.prompt(sample, needle).endswith("</think>\n\n")
+    assert renderer.prompt(sample, needle).endswith("assistant\n<think>\n\n</think>\n\n")
     assert renderer.completion(sample, needle) == needle.answer + "<|im_end|>"
+
+
+def test_a_model_without_template_gets_its_beginning_of_sequence() -> None:
+    tokenizer = make_tokenizer(template=None)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 0)]
+    )
+    sample = haystack()
+    renderer = Renderer(tokenizer)
+    assert renderer.prompt(sample, sample.needles[0]).startswith("<s>Do a task")
+    assert renderer.prompt_ids(sample, sample.needles[0])[:2].count(0) == 1
 
 
 @pytest.mark.parametrize("template", [CHAT_ML, INST, None])

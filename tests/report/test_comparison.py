@@ -55,7 +55,15 @@ def test_further_scores_are_rows_of_their_own(tmp_path: Path) -> None:
 
 def test_different_needles_are_refused(tmp_path: Path) -> None:
     before, after = evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 11)
-    with pytest.raises(DataError, match="6 of 72 needles are in one only"):
+    with pytest.raises(DataError, match="6 of 72 needles differ"):
+        compare(before, after)
+
+
+def test_the_same_ids_with_other_questions_are_refused(tmp_path: Path) -> None:
+    before, after = evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 12)
+    path = after / "predictions-kv.jsonl"
+    path.write_text(path.read_text().replace('"question": "q"', '"question": "other"'))
+    with pytest.raises(DataError, match="72 of 72 needles differ"):
         compare(before, after)
 
 

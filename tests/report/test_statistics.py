@@ -72,7 +72,15 @@ def test_intervals_cover_the_truth_about_95_per_cent_of_the_time() -> None:
 
 def test_one_cluster_says_nothing() -> None:
     assert interval([1, 1, 0], [0, 0, 0]) == (0.0, 1.0)
-    assert interval([1, -1, -1], [0, 0, 0]) == (-1.0, 1.0)
+    assert interval([1, -1, -1], [0, 0, 0], signed=True) == (-1.0, 1.0)
+
+
+def test_what_never_happened_is_bounded_by_the_number_of_clusters() -> None:
+    bound = 1 - 0.025 ** (1 / 20)  # Clopper-Pearson, 0 of 20
+    assert binomtest(0, 20).proportion_ci(0.95).high == pytest.approx(bound)
+    assert interval([0] * 20, range(20)) == pytest.approx((0, bound))
+    assert interval([1] * 40, np.repeat(range(20), 2)) == pytest.approx((1 - bound, 1))
+    assert interval([0] * 20, range(20), signed=True) == pytest.approx((-bound, bound))
 
 
 def test_clusters_join_needles_that_share_a_haystack_or_a_question() -> None:

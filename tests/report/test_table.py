@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from io import StringIO
+
 from rich.console import Console
 
 from needlework.report.table import table
@@ -12,12 +14,13 @@ def test_the_table_shows_each_number_once() -> None:
         "level": 0.95,
         "benchmarks": {
             "kv": {"title": "Value", "overall": ROW, "by_position": {"50%": ROW}, "by_length": {"512": ROW}},
+            "mdqa": {"title": "QA", "overall": ROW, "by_position": {"3": ROW}, "by_length": {}},
             "kv.whole": {"title": "Whole", "overall": ROW, "by_position": {"50%": ROW}, "by_length": {}},
         },
     }
-    console = Console(width=110, record=True, quiet=True)
-    console.print(table(comparison))
-    lines = [" ".join(line.split()) for line in console.export_text().splitlines() if line.strip()]
+    output = StringIO()
+    Console(width=80, file=output).print(table(comparison))
+    lines = [" ".join(line.split()) for line in output.getvalue().splitlines() if line.strip()]
     assert lines[0] == "benchmark n before after change 95 % interval p"
     assert "Value 120 2.5% 97.5% +95.0 +91.0 to +98.0 < 0.0001" in lines
-    assert [line.split(" 120")[0] for line in lines[2:]] == ["Value", "512 tokens", "gold at 50%", "Whole"]
+    assert [line.split(" 120")[0] for line in lines[2:]] == ["Value", "512 tokens", "QA", "gold at 3", "Whole"]

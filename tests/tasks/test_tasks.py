@@ -11,6 +11,13 @@ def test_parameters_come_from_yaml_types() -> None:
     assert (task.key_digits, task.value_digits, task.template) == ((2, 3), (4,), False)
 
 
+def test_a_value_of_the_wrong_kind_is_one_sentence() -> None:
+    with pytest.raises(RecipeError, match="task simple_dict: front_size is 0: input should be greater than 0"):
+        make_task("simple_dict", {"front_size": 0})
+    with pytest.raises(RecipeError, match=r"key_digits\.0 is 'three'"):
+        make_task("simple_dict", {"key_digits": "three"})
+
+
 def test_an_unknown_task_suggests_the_nearest() -> None:
     with pytest.raises(RecipeError, match=r"no task 'simple_dct'\. Did you mean 'simple_dict'\?"):
         make_task("simple_dct", {})

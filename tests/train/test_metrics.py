@@ -49,7 +49,7 @@ def test_a_resumed_training_drops_what_comes_after_its_checkpoint(tmp_path: Path
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_samples(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the loss became nan at step 3 \(samples 8 to 11\)"):
+    with pytest.raises(UserError, match=r"the loss became nan at step 3 \(rows 8 to 11 of the training\)"):
         log(metrics(tmp_path), 3, float("nan"))
 
 

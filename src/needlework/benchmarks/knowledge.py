@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from needlework.benchmarks import Benchmark, Half, embedded
-from needlework.benchmarks.scoring import contained_match, exact_match
+from needlework.benchmarks.scoring import contained_match, exact_match, normalize
 from needlework.errors import UserError
 from needlework.haystack import Haystack, Needle
 
@@ -23,7 +23,8 @@ def build(*, facts: int, half: Half, seed: int) -> Benchmark:
     Raises:
         UserError: If there are not so many facts.
     """
-    rows = list(embedded("qa_wikidata", half))
+    # Normalising leaves nothing of an answer such as blood type "A", which any output would then hold.
+    rows = [row for row in embedded("qa_wikidata", half) if all(map(normalize, row["accepted"]))]
     if facts > len(rows):
         raise UserError(f"knowledge has {len(rows)} facts in the {half} half, fewer than the {facts} asked for.")
     made = []
@@ -31,7 +32,7 @@ def build(*, facts: int, half: Half, seed: int) -> Benchmark:
         row, id = rows[index], f"knowledge/{index}"
         needle = Needle(id, id, row["prompt"], row["accepted"][0], tuple(row["accepted"]), position=-1)
         made.append(Haystack(id, "knowledge", PREAMBLE, (), (needle,)))
-    titles = {"contained": "Closed-book facts, contained", "exact": "Closed-book facts, exact"}
+    titles = {"contained": "Closed-book facts", "exact": "Closed-book facts, exact"}
     return Benchmark("knowledge", made, score, titles, MAX_NEW_TOKENS, stop="\n")
 
 

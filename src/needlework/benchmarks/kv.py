@@ -49,7 +49,7 @@ def build(
             haystack.meta["length"] = length
             made.append(haystack)
             places |= {needle.id: f"{depth:.0%}" for needle, depth in zip(haystack.needles, depths, strict=True)}
-    titles = {"value": "Key-value retrieval: value", "whole": "Key-value retrieval: value and dictionary"}
+    titles = {"value": "Key-value retrieval", "whole": "Key-value, whole answer"}
     return Benchmark("kv", made, score, titles, MAX_NEW_TOKENS, places=places)
 
 

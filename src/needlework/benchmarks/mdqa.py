@@ -72,7 +72,7 @@ def build(
             f"hold no answer. Ask for fewer documents or paragraphs."
         )
     places = {each.id: str(each.position + 1) for haystack in made for each in haystack.needles}
-    titles = {"contained": f"Multi-document QA, {documents} paragraphs"}
+    titles = {"contained": f"QA over {documents} documents"}
     return Benchmark("mdqa", made, score, titles, max_new_tokens, stop="\n", places=places)
 
 

@@ -43,6 +43,16 @@ class SyntheticDataset(Sequence[Haystack]):
     def __len__(self) -> int:
         return self.size
 
+    def largest(self) -> Haystack:
+        """Return the largest haystack the settings allow.
+
+        Raises:
+            BudgetError: If it cannot fit `max_tokens`.
+        """
+        if self.num_items is None:
+            return self[0]
+        return replace(self, num_items=(self.num_items[1], self.num_items[1]))[0]
+
     def __getitem__(self, index: int) -> Haystack:  # type: ignore[override]  # no slices
         """Return sample `index`.
 
@@ -73,6 +83,6 @@ class SyntheticDataset(Sequence[Haystack]):
         if (tokens := self.renderer.count(haystack)) > self.max_tokens:
             raise BudgetError(
                 f"sample {index} with {count} items needs {tokens} tokens, but max_tokens={self.max_tokens}. "
-                f"Raise max_tokens or lower num_items."
+                f"Raise max_tokens or ask for fewer items."
             )
-        return replace(haystack, meta={"tokens": tokens})
+        return haystack

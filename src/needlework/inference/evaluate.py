@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from needlework.errors import DataError
-from needlework.haystack import Haystack, Needle, Prediction, from_json, to_json
+from needlework.haystack import Haystack, Needle, Prediction, from_json, to_json, write
 from needlework.inference.backend import Answer, Ask, Backend
 
 Score = Callable[[Needle, str], dict[str, bool]]
@@ -44,6 +44,8 @@ def evaluate(
         DataError: If the partial file holds other needles than those asked.
     """
     asks = [Ask(haystack, needle) for haystack in haystacks for needle in haystack.needles]
+    if len({ask.needle.id for ask in asks}) < len(asks):
+        raise DataError("two needles have the same id: a length or position is given twice, or the file repeats one.")
     partial = path.with_name(path.name + ".partial")
     found = {each.id: each for each in _recover(path if path.exists() else partial)}
     if stray := found.keys() - {ask.needle.id for ask in asks}:
@@ -54,7 +56,7 @@ def evaluate(
         # A batch that a kill cut off is asked again as a whole: its answers may depend on its shape.
         whole = [batch for batch in batches if all(asks[index].needle.id in found for index in batch)]
         found = {asks[index].needle.id: found[asks[index].needle.id] for batch in whole for index in batch}
-        _replace(partial, list(found.values()))
+        write(found.values(), partial)
         report(len(found), len(asks))
         with partial.open("a", encoding="utf-8") as file:
             for batch in batches:
@@ -70,8 +72,8 @@ def evaluate(
                 os.fsync(file.fileno())
                 report(len(found), len(asks))
         predictions = [found[ask.needle.id] for ask in asks]
-        _replace(path, predictions)
-        partial.unlink()
+        write(predictions, path)
+    partial.unlink(missing_ok=True)
     return [found[ask.needle.id] for ask in asks]
 
 
@@ -106,10 +108,3 @@ def _recover(path: Path) -> list[Prediction]:
         except DataError:
             break
     return predictions
-
-
-def _replace(path: Path, predictions: Sequence[Prediction]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(to_json(prediction) + "\n" for prediction in predictions)
-    temporary.replace(path)

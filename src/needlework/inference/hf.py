@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+SHARING = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+"""Model types whose answers tests/inference/test_hf.py shows to be the same shared and unshared."""
+
 FOLLOWER_TOKENS = 128
 """Prompts that add at most so many tokens to their leader are computed together."""
 
@@ -32,7 +35,7 @@ class HFBackend:
     Args:
         model: The model, on its device.
         renderer: Its tokenizer and chat template.
-        share: Compute shared prefixes once. Models with sliding windows are asked without.
+        share: Compute shared prefixes once. Only for the types in `SHARING`, and without windows.
         max_batch: Prompts decoded together.
         max_batch_tokens: Tokens, prompts and answers, that the key-value buffer holds.
 
@@ -54,11 +57,14 @@ class HFBackend:
         self.max_batch = max_batch
         self.max_batch_tokens = max_batch_tokens
         config = model.config.get_text_config()
-        windows = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-        self.share = share and not windows and getattr(config, "sliding_window", None) is None
+        kinds = set(getattr(config, "layer_types", None) or ())
+        # A model with windows, chunks or states would need another mask in some of its layers.
+        plain = kinds <= {"full_attention"} and getattr(config, "sliding_window", None) is None
+        self.share = share and plain and config.model_type in SHARING
         self.context = getattr(config, "max_position_embeddings", None)
         ends = model.generation_config.eos_token_id
-        self.ends = set(ends if isinstance(ends, list) else [ends]) | {renderer.tokenizer.eos_token_id}
+        ends = set(ends if isinstance(ends, list) else [ends]) | {renderer.tokenizer.eos_token_id}
+        self.ends: set[int] = ends - {None}
 
     def batches(self, asks: Sequence[Ask], *, max_new_tokens: int) -> list[list[int]]:
         """Group neighbours in token order; a batch ends, if it can, where little is shared with the next."""
@@ -112,10 +118,14 @@ class HFBackend:
             row = len(first)
             first.append(self._extend(cache, leader, [row], prompts)[0])
             leader = row
-            followers = []
+            followers: list[int] = []
+            width, shortest = 0, len(prompts[leader])
             for follower in range(row + 1, len(prompts)):
                 prompt = prompts[follower]
-                if len(prompt) - _shared(prompts[leader], prompt) > FOLLOWER_TOKENS:
+                width = max(width, len(prompt) - _shared(prompts[leader], prompt))
+                shortest = min(shortest, len(prompt))
+                # All are computed at one width, which the shortest has to have.
+                if width > min(FOLLOWER_TOKENS, shortest):
                     break
                 followers.append(follower)
             if followers:
@@ -127,7 +137,7 @@ class HFBackend:
         starts = [0 if row == leader else _shared(prompts[leader], prompts[row]) for row in rows]
         # Rows that compute one width need no padding: shorter ones begin earlier, inside what they share.
         width = max(len(prompts[row]) - start for row, start in zip(rows, starts, strict=True))
-        starts = [max(0, len(prompts[row]) - width) for row in rows]
+        starts = [len(prompts[row]) - width for row in rows]
         if any(starts):
             cache.fork(leader, rows, starts)
         device = self.model.device
@@ -199,8 +209,9 @@ class HFBackend:
             attention_mask=torch.ones_like(ids),
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            eos_token_id=sorted(self.ends),
-            pad_token_id=min(self.ends),
+            repetition_penalty=1.0,
+            eos_token_id=sorted(self.ends) or None,
+            pad_token_id=min(self.ends, default=0),
         )
         generated: list[int] = output[0, len(prompt) :].tolist()
         return generated

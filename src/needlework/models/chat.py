@@ -45,12 +45,15 @@ class Renderer:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, system: str | None = None) -> None:
         self.tokenizer = tokenizer
         self.system = system
+        # Chat templates write the beginning-of-sequence token themselves.
+        begins = tokenizer.chat_template is None and bool(tokenizer("")["input_ids"])
+        self._bos = (tokenizer.bos_token or "") if begins else ""
 
     def prompt(self, haystack: Haystack, needle: Needle) -> str:
         """Return the text the model sees before it answers."""
         message = haystack.message(needle)
         if self.tokenizer.chat_template is None:
-            return message + "\n"
+            return self._bos + message + "\n"
         return self._render(message, None)
 
     def completion(self, haystack: Haystack, needle: Needle) -> str:
@@ -61,7 +64,7 @@ class Renderer:
             # Templates put a newline behind the end of turn, which the model never has to write.
             if whole.startswith(prompt) and needle.answer in whole[len(prompt) :]:
                 return whole[len(prompt) :].rstrip("\n")
-        return needle.answer + str(self.tokenizer.eos_token)
+        return needle.answer + (self.tokenizer.eos_token or "")
 
     def prompt_ids(self, haystack: Haystack, needle: Needle) -> list[int]:
         """Return the ids of the prompt."""
@@ -111,7 +114,13 @@ class Renderer:
             messages.append({"role": "assistant", "content": answer})
         try:
             return str(
-                self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=answer is None)
+                self.tokenizer.apply_chat_template(
+                    messages,
+                    tokenize=False,
+                    add_generation_prompt=answer is None,
+                    # Qwen3 would otherwise think first; other templates ignore it.
+                    enable_thinking=False,
+                )
             )
         except TemplateError as error:
             roles = ", ".join(each["role"] for each in messages)

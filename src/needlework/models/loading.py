@@ -12,7 +12,7 @@ from needlework.errors import ModelError
 from needlework.models import embedded
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Precision = Literal["fp32", "bf16"]
 
@@ -27,6 +27,18 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
 
     tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer.from_pretrained, name, trust_remote_code=trust_remote_code)
     return tokenizer
+
+
+def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConfig:
+    """Load the configuration of a model, without its weights.
+
+    Raises:
+        ModelError: If there is no such model, or it cannot be read.
+    """
+    from transformers import AutoConfig
+
+    config: PreTrainedConfig = _load(AutoConfig.from_pretrained, name, trust_remote_code=trust_remote_code)
+    return config
 
 
 def load_model(name: str, *, precision: Precision = "fp32", trust_remote_code: bool = False) -> PreTrainedModel:

@@ -40,7 +40,7 @@ def compare(before: Path, after: Path) -> dict[str, Any]:
         clusters = clusters_of([each.haystack for each, _ in pairs], [each.group for each, _ in pairs])
         titles = summaries[0]["benchmarks"][name]["titles"]
         for number, (score, title) in enumerate(titles.items()):
-            outcomes = np.array([[_hit(side, score) for side in pair] for pair in pairs])
+            outcomes = np.array([[side.hit if number == 0 else side.extra[score] for side in pair] for pair in pairs])
             benchmarks[name if number == 0 else f"{name}.{score}"] = {
                 "title": title,
                 **_tables(pairs, outcomes, clusters),
@@ -64,17 +64,18 @@ def _pair(name: str, before: Path, after: Path) -> list[Pair]:
     for folder in (before, after):
         path = folder / f"predictions-{name}.jsonl"
         sides.append({each.id: each for each in read(Prediction, path)})
-    only = sorted(sides[0].keys() ^ sides[1].keys())
-    if only or not sides[0]:
+    first, second = sides
+    differ = sorted(key for key in first.keys() | second.keys() if _asked(first.get(key)) != _asked(second.get(key)))
+    if differ or not first:
         raise DataError(
-            f"{name} was asked differently in {before} and {after}: {len(only)} of "
-            f"{max(map(len, sides))} needles are in one only, such as {only[:1]}. Evaluate both with one recipe."
+            f"{name} was asked differently in {before} and {after}: {len(differ)} of "
+            f"{max(map(len, sides))} needles differ, such as {differ[:1]}. Evaluate both with one recipe."
         )
     return [(sides[0][key], sides[1][key]) for key in sides[0]]
 
 
-def _hit(prediction: Prediction, score: str) -> bool:
-    return prediction.extra.get(score, prediction.hit)
+def _asked(prediction: Prediction | None) -> object:
+    return prediction and (prediction.question, prediction.accepted, prediction.gold)
 
 
 def _tables(pairs: list[Pair], outcomes: Any, clusters: Any) -> dict[str, Any]:

@@ -24,7 +24,9 @@ def cluster_sums(values: npt.ArrayLike, clusters: npt.ArrayLike) -> tuple[Floats
     return sums.astype(np.float64), np.bincount(index).astype(np.float64)
 
 
-def interval(values: npt.ArrayLike, clusters: npt.ArrayLike, *, level: float = LEVEL) -> tuple[float, float]:
+def interval(
+    values: npt.ArrayLike, clusters: npt.ArrayLike, *, signed: bool = False, level: float = LEVEL
+) -> tuple[float, float]:
     """Return a confidence interval of the mean by cluster bootstrap.
 
     It is the expanded percentile interval (Hesterberg 2015, section 4.3): the percentile interval at a
@@ -33,6 +35,7 @@ def interval(values: npt.ArrayLike, clusters: npt.ArrayLike, *, level: float = L
     Args:
         values: One outcome, or one difference of two outcomes, each needle, shape [N].
         clusters: The cluster of each, shape [N].
+        signed: Whether values may be negative, as differences are.
         level: Coverage.
     """
     from scipy.stats import norm, t
@@ -41,7 +44,13 @@ def interval(values: npt.ArrayLike, clusters: npt.ArrayLike, *, level: float = L
     count = len(sums)
     if count < 2:
         # One cluster says nothing about how clusters vary.
-        return (-1.0, 1.0) if sums.min(initial=0) < 0 else (0.0, 1.0)
+        return (-1.0 if signed else 0.0), 1.0
+    means = sums / sizes
+    if np.ptp(means) == 0:
+        # Resampling cannot see what happened in no cluster; so many clusters rule out rarer events only.
+        unseen = 1 - ((1 - level) / 2) ** (1 / count)
+        lowest = -1.0 if signed else 0.0
+        return max(lowest, float(means[0]) - unseen), min(1.0, float(means[0]) + unseen)
     rng = np.random.default_rng(0)
     picked = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
     means = (picked @ sums) / (picked @ sizes)
@@ -108,6 +117,6 @@ def row(before: npt.ArrayLike, after: npt.ArrayLike, clusters: npt.ArrayLike) ->
         "p": exact_p(change, clusters),
     }
     for prefix, values in (("before_", before), ("after_", after), ("", change)):
-        numbers[prefix + "low"], numbers[prefix + "high"] = interval(values, clusters)
+        numbers[prefix + "low"], numbers[prefix + "high"] = interval(values, clusters, signed=prefix == "")
     count = {"n": len(before), "clusters": len(np.unique(np.asarray(clusters)))}
     return count | {name: round(float(number), 6) for name, number in numbers.items()} | {"p": numbers["p"]}

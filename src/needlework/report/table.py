@@ -14,11 +14,11 @@ COLORS = {1: "green", 0: "", -1: "red"}
 
 
 def table(comparison: Mapping[str, Any]) -> Table:
-    """Return a table of all benchmarks, those with positions and lengths broken down by them."""
+    """Return a table of all benchmarks, broken down by length or else by gold position; 80 columns wide."""
     from rich.box import SIMPLE
     from rich.table import Table
 
-    result = Table(box=SIMPLE, pad_edge=False)
+    result = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("benchmark", "n", "before", "after", "change", "95 % interval", "p"):
         result.add_column(heading, justify="left" if heading == "benchmark" else "right")
     level = comparison["level"]
@@ -26,10 +26,10 @@ def table(comparison: Mapping[str, Any]) -> Table:
         _add(result, each["title"], each["overall"], level, "bold")
         if "." in name:
             continue
-        for key, row in each["by_length"].items():
-            _add(result, f"  {key} tokens", row, level, "dim")
-        for key, row in each["by_position"].items():
-            _add(result, f"  gold at {key}", row, level, "dim")
+        # One break-down is enough here; the report has both.
+        label = "  {} tokens" if each["by_length"] else "  gold at {}"
+        for key, row in (each["by_length"] or each["by_position"]).items():
+            _add(result, label.format(key), row, level, "dim")
     return result
 
 

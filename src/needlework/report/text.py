@@ -172,7 +172,7 @@ def limits(comparison: Mapping[str, Any]) -> list[str]:
         "Points by position and length are not corrected for their number; one in twenty strays by chance.",
         "A hit means that an accepted string was found in the output. A right answer in other words counts "
         "as a miss, and a wrong one that quotes the right string counts as a hit.",
-        *([f"Few questions, so wide intervals: {listed(few)}."] if few else []),
+        *([f"Few contexts, so wide intervals: {listed(few)}."] if few else []),
     ]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from needlework.errors import RecipeError
 from needlework.tasks.simple_dict import SimpleDict
@@ -26,12 +28,17 @@ def make_task(name: str, params: Mapping[str, Any]) -> SimpleDict:
     for key in params:
         if key not in known:
             raise RecipeError(f"task {name} has no parameter {key!r}. {_nearest(key, known)}")
-    # YAML has lists where the task has tuples, and one number is a list of one.
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in params.items()}
-    for key, value in values.items():
-        if isinstance(known[key].default, tuple) and not isinstance(value, tuple):
-            values[key] = (value,)
-    return kind(**cast(Any, values))
+    # One number is a list of one.
+    wrapped = {
+        key: (value,) if isinstance(known[key].default, tuple) and not isinstance(value, (list, tuple)) else value
+        for key, value in params.items()
+    }
+    try:
+        return TypeAdapter(kind).validate_python(wrapped)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(map(str, first["loc"]))
+        raise RecipeError(f"task {name}: {path} is {first['input']!r}: {first['msg'].lower()}.") from None
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import NonNegativeFloat, PositiveInt
 
 from needlework.errors import UserError
 from needlework.haystack import Haystack, Needle
@@ -36,21 +37,21 @@ class SimpleDict:
 
     template: bool = True
     """Show the answer's form in the question. The answer trained on is the same with and without."""
-    keys_per_gold: int = 3
+    keys_per_gold: PositiveInt = 3
     """Pairs in a dictionary that holds a needle."""
-    keys_per_dict: tuple[int, ...] = (3, 4)
+    keys_per_dict: tuple[PositiveInt, ...] = (3, 4)
     """Pairs in any other dictionary, drawn uniformly from these."""
-    key_digits: tuple[int, ...] = (3, 4)
+    key_digits: tuple[PositiveInt, ...] = (3, 4)
     """Digits of a key: the number of digits is drawn first, then the key uniformly within it."""
-    value_digits: tuple[int, ...] = (3, 4)
+    value_digits: tuple[PositiveInt, ...] = (3, 4)
     """Digits of a value, drawn the same way."""
     shuffle_names: bool = False
     """Name the dictionaries 1..n in random order instead of ascending (official: name_random)."""
-    first_fraction: float = 0.05
+    first_fraction: NonNegativeFloat = 0.05
     """Share of haystacks whose first needle is forced into the first dictionary (official: frac_0)."""
-    front_fraction: float = 0.03
+    front_fraction: NonNegativeFloat = 0.03
     """Share of haystacks whose first needle is forced among the first `front_size` (official: frac_top5)."""
-    front_size: int = 17
+    front_size: PositiveInt = 17
     """Dictionaries that count as the front. The official code uses positions 0..16, 5 % of its number of
     samples, although the name suggests 5 % of the dictionaries."""
 

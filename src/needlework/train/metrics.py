@@ -71,8 +71,8 @@ class Metrics(TrainerCallback):
         if not math.isfinite(row["loss"]):
             first = (state.global_step - 1) * args.gradient_accumulation_steps
             raise UserError(
-                f"the loss became {row['loss']} at step {state.global_step} (samples {first} to "
-                f"{first + args.gradient_accumulation_steps - 1}). Lower the learning rate."
+                f"the loss became {row['loss']} at step {state.global_step} (rows {first} to "
+                f"{first + args.gradient_accumulation_steps - 1} of the training). Lower the learning rate."
             )
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

@@ -20,7 +20,7 @@ from needlework.errors import ModelError
 from needlework.train.branch_attention import BranchAttention
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 ATTENTION = "needlework_shared_prefix"
 """The name under which the attention function is registered."""
@@ -122,13 +122,14 @@ def shared_prefix_attention(
     )
     if device.type == "cpu" and layout.reaches_all(sliding_window):
         scale = scaling or query.shape[-1] ** -0.5
-        rows = query[:, :, prefix:]
-        branch_out = BranchAttention.apply(rows, key, value, layout.places(), scale)  # type: ignore[no-untyped-call]
+        # Under autocast rotary embeddings leave queries and keys in fp32; this call is not on its list.
+        rows, keys = (each.to(value.dtype) for each in (query[:, :, prefix:], key))
+        branch_out = BranchAttention.apply(rows, keys, value, layout.places(), scale)  # type: ignore[no-untyped-call]
     else:
         mask = layout.branch_mask(sliding_window, device)
         branch_out = scaled_dot_product_attention(query[:, :, prefix:], key, value, attn_mask=mask, **options)
     layout.layers_seen.add(int(module.layer_idx))  # type: ignore[arg-type]
-    return torch.cat([prefix_out, branch_out], dim=2).transpose(1, 2), None
+    return torch.cat([prefix_out, branch_out.to(prefix_out.dtype)], dim=2).transpose(1, 2), None
 
 
 def enable(model: PreTrainedModel) -> None:
@@ -139,7 +140,18 @@ def enable(model: PreTrainedModel) -> None:
     """
     from transformers import AttentionInterface
 
-    config = model.config.get_text_config()
+    check(model.config)
+    AttentionInterface.register(ATTENTION, shared_prefix_attention)
+    model.set_attn_implementation(ATTENTION)
+
+
+def check(config: PreTrainedConfig) -> None:
+    """Refuse a model for which shared-prefix training is not proven exact.
+
+    Raises:
+        ModelError: Says why.
+    """
+    config = config.get_text_config()
     if config.model_type not in PROVEN:
         raise ModelError(
             f"shared-prefix training is not proven exact for {config.model_type!r} models; "
@@ -156,8 +168,6 @@ def enable(model: PreTrainedModel) -> None:
             f"the model's rope type {rope!r} depends on the length of the row, so a packed row "
             f"would not equal separate rows."
         )
-    AttentionInterface.register(ATTENTION, shared_prefix_attention)
-    model.set_attn_implementation(ATTENTION)
 
 
 def confirm(layout: Layout, model: PreTrainedModel) -> None:

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from needlework.errors import UserError
 from needlework.haystack import Haystack
@@ -85,8 +85,8 @@ class SharedPrefixTrainer(Trainer):
         outputs = model(**forward, use_cache=False)
         confirm(inputs["layout"], self.accelerator.unwrap_model(model))
         logits = outputs.logits[0].float()
-        count = num_items_in_batch if num_items_in_batch is not None else labels.numel()
-        loss = cross_entropy(logits, labels, reduction="sum") / count
+        assert num_items_in_batch is not None, "Trainer counts labels, which the collator gives"
+        loss = cross_entropy(logits, labels, reduction="sum") / num_items_in_batch
         # Trainer averages over processes what is already a share of the global mean.
         loss = loss * self.accelerator.num_processes
         self.tally.add(logits.detach(), labels, inputs)
@@ -118,10 +118,13 @@ def finetune(
         ModelError: If exactness is not proven for the model.
         UserError: If the loss is not finite, or the disk cannot hold the checkpoints.
     """
+    checkpoints = folder / "checkpoints"
     if (folder / SUMMARY).exists():
+        shutil.rmtree(checkpoints, ignore_errors=True)
         return folder / "model"
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoints = folder / "checkpoints"
+    # LoRA's matrices are drawn here.
+    set_seed(settings.seed)
     model = select(model, settings.trainable, lora_rank=settings.lora_rank)
     enable(model)
     _check_disk(model, folder)
@@ -149,7 +152,7 @@ def finetune(
 
 
 def _arguments(settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(checkpoints),
         # One packed row holds K answers and fills the processor; a batch is accumulated from rows.
         per_device_train_batch_size=1,
@@ -179,6 +182,9 @@ def _arguments(settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
         disable_tqdm=True,
         report_to="none",
     )
+    # With several GPUs visible to one process Trainer would give each a row; processes do that better.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def _last_complete(checkpoints: Path) -> str | None:
@@ -195,7 +201,8 @@ def _check_disk(model: PreTrainedModel, folder: Path) -> None:
     weights = sum(each.numel() * each.element_size() for each in model.parameters())
     moments = 2 * sum(each.numel() * 4 for each in model.parameters() if each.requires_grad)
     # Two checkpoints are kept, a third is being written, then the model.
-    needed, free = 3 * (weights + moments) + weights, shutil.disk_usage(folder).free
+    present = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    needed, free = 3 * (weights + moments) + weights - present, shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
             f"training needs {needed / 2**30:.1f} GiB of disk for checkpoints and the model, but {folder} has "
