@@ -18,6 +18,14 @@ def test_a_missing_package_says_how_to_install_it(tmp_path: Path, monkeypatch: p
         embedded.folder()
 
 
+@pytest.mark.slow
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "needlework").write_text("a file where the folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(ModelError, match="name another place in XDG_CACHE_HOME"):
+        embedded.folder()
+
+
 def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("importlib.metadata.version", lambda name: "9.9")

@@ -6,9 +6,11 @@ the first use writes an ordinary Hugging Face folder to the cache, and later one
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib.metadata
 import importlib.util
+import io
 import os
 import shutil
 from pathlib import Path
@@ -53,15 +55,18 @@ def _package_folder() -> Path:
 
 
 def _convert(source: Path, target: Path) -> None:
+    from safetensors import SafetensorError
     from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
+    # The reader's own progress bar would stand between ours.
+    with contextlib.redirect_stderr(io.StringIO()):
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
+        loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF)
     # A GGUF file does not carry the pre-tokenizer; this is the one of SmolLM2's tokenizer.json.
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
-    loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF)
     # The loaded model remembers that it was quantized and refuses to be saved; its weights are plain.
     config = copy.deepcopy(loaded.config)
     del config.quantization_config
@@ -75,8 +80,11 @@ def _convert(source: Path, target: Path) -> None:
         tokenizer.save_pretrained(temporary)
         temporary.parent.mkdir(parents=True, exist_ok=True)
         temporary.rename(target)
-    except OSError:
+    except (OSError, SafetensorError) as error:
         if not target.is_dir():
-            raise
+            raise ModelError(
+                f"cannot unpack the model {NAME} into {target.parent}: {error}. It needs 0.6 GB; "
+                f"make room, or name another place in XDG_CACHE_HOME."
+            ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
