@@ -196,9 +196,9 @@ def _print_plan(recipe: Recipe) -> None:
     from needlework import recipe as recipes
 
     data, train = recipe.data, recipe.train
-    steps = -(-data.haystacks // train.batch_size) * train.epochs
     print(recipes.dump(recipe), end="")
-    print(f"# {data.haystacks * data.needles * train.epochs} answers in {steps} steps of {train.batch_size} haystacks")
+    answers = data.haystacks * data.needles * train.epochs
+    print(f"# {answers} answers in {recipe.steps} steps of {train.batch_size} haystacks")
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:

@@ -135,14 +135,13 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
 
     settings = TrainSettings(**recipe.train.model_dump(), precision=cast(Any, recipe.model.precision), seed=recipe.seed)
     data = dataset(recipe, renderer)
-    steps = -(-len(data) // settings.batch_size) * settings.epochs
     first = data[0]
-    progress.say(f"Finetuning on {len(data)} haystacks of {data.num_needles} needles, {steps} steps")
+    progress.say(f"Finetuning on {len(data)} haystacks of {data.num_needles} needles, {recipe.steps} steps")
     progress.say(f"  supervised text, for example: {renderer.completion(first, first.needles[0])!r}")
     # Under autocast the weights stay fp32, so that small updates are not rounded away.
     model = load_model(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code)
     with progress.bar("  train") as update:
-        update(0, steps)
+        update(0, recipe.steps)
 
         def show(row: dict[str, Any]) -> None:
             note = f"loss {row['loss']:.3f}, {row['answer_accuracy']:.0%} of answer tokens right"

@@ -152,6 +152,11 @@ class Recipe(Section):
     train: Train = Train()
     evaluate: Evaluate = Evaluate(kv=KV(), mdqa=MDQA(), knowledge=Knowledge())
 
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the finetuning; the last batch of an epoch may be smaller."""
+        return -(-self.data.haystacks // self.train.batch_size) * self.train.epochs
+
 
 def names() -> list[str]:
     """Return the names of the recipes that ship with Needlework."""

@@ -23,10 +23,14 @@ def test_only_answer_tokens_are_supervised_each_from_the_token_before_it() -> No
     assert inputs["input_ids"][0, inputs["logits_to_keep"]].tolist() == [22, 23, 31]
 
 
+def picture(window: int | None) -> list[str]:
+    """Draw which keys, across, each branch row, down, sees."""
+    mask = collate([ROW])["layout"].branch_mask(window, torch.device("cpu"))
+    return ["".join("x" if seen else "." for seen in row) for row in mask.tolist()]
+
+
 def test_a_branch_sees_the_prefix_and_its_own_past() -> None:
-    mask = collate([ROW])["layout"].branch_mask(None, torch.device("cpu"))
-    picture = ["".join("x" if seen else "." for seen in row) for row in mask.tolist()]
-    assert picture == [
+    assert picture(window=None) == [
         "xxxx.....",
         "xxxxx....",
         "xxxxxx...",
@@ -37,9 +41,7 @@ def test_a_branch_sees_the_prefix_and_its_own_past() -> None:
 
 
 def test_windows_count_positions_not_places_in_the_row() -> None:
-    mask = collate([ROW])["layout"].branch_mask(3, torch.device("cpu"))
-    picture = ["".join("x" if seen else "." for seen in row) for row in mask.tolist()]
-    assert picture == [
+    assert picture(window=3) == [
         ".xxx.....",
         "..xxx....",
         "...xxx...",

@@ -11,7 +11,7 @@ import numpy as np
 
 from needlework.errors import DataError
 from needlework.haystack import Prediction, read
-from needlework.report.statistics import clusters_of, row
+from needlework.report.statistics import LEVEL, clusters_of, row
 
 METHOD = (
     "Paired by needle. Needles that share a question or a context form a cluster; 95 % intervals by cluster "
@@ -46,7 +46,7 @@ def compare(before: Path, after: Path) -> dict[str, Any]:
                 **_tables(pairs, outcomes, clusters),
             }
     models = {"before": summaries[0]["model"], "after": summaries[1]["model"]}
-    return models | {"level": 0.95, "method": METHOD, "benchmarks": benchmarks}
+    return models | {"level": LEVEL, "method": METHOD, "benchmarks": benchmarks}
 
 
 def _summary(folder: Path) -> dict[str, Any]:

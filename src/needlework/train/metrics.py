@@ -13,6 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from needlework.errors import UserError
+from needlework.storage import write_text
 
 COMPLETE = "complete"
 """Marker in a checkpoint folder: written last, so a checkpoint cut off by a kill is never resumed from."""
@@ -45,9 +46,7 @@ class Metrics(TrainerCallback):
         if self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines()
             kept = [row for row in map(_parse, lines) if row and row["step"] <= state.global_step]
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        temporary.replace(self.path)
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self.start = time.perf_counter()
         if kept:
             self.start -= kept[-1]["seconds"]
