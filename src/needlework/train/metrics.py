@@ -13,6 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from needlework.errors import UserError
+from needlework.memory import release
 from needlework.storage import write_text
 
 COMPLETE = "complete"
@@ -76,6 +77,9 @@ class Metrics(TrainerCallback):
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.report(row)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        release()
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
