@@ -1,0 +1,114 @@
+"""A haystack whose size is still open: what it may hold is drawn once, then any number of items is arranged.
+
+Token budgets need many sizes of the same haystack. Here all of them share one drawing, in which row r
+does not depend on how many rows were drawn; the gold items come first, so that any prefix holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from needlework.haystack import Haystack, Needle
+
+Integers = npt.NDArray[np.int64]
+
+Parts = tuple[str | int, ...]
+"""A text as numbers and the strings between them, so that it can be tokenized by table (see `Pieces`)."""
+
+NOTHING = -1
+"""The piece that fills short rows of `Pieces`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Items of numbers and fixed strings, a row of pieces each.
+
+    A piece n >= 0 is the number n; -1 is nothing; -2 is `fragments[0]`, -3 is `fragments[1]` and so on, so
+    that one table of strings, or of token ids, is indexed by pieces as they are.
+    """
+
+    rows: Integers
+    """Shape [rows, pieces of the longest], from the piece behind the item's name to its last number."""
+    fragments: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A needle of an arrangement."""
+
+    question: Parts
+    answer: Parts
+    accepted: tuple[str, ...]
+    position: int
+    """The place of its gold item, from 0; -1 where no item holds the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """Which row of the contents stands at each place, and what is asked."""
+
+    order: Integers
+    """Shape [items]."""
+    needles: tuple[Asked, ...]
+    names: Integers | None = None
+    """Shape [items]: the number of each item, where items are numbered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The contents of a haystack, and how n of them are arranged.
+
+    The text of an item is opening + name + content + closing, without name where items have none.
+    """
+
+    task: str
+    preamble: str
+    contents: Pieces | Sequence[str]
+    arrange: Callable[[int], Arrangement]
+    """From a number of items n to an arrangement of rows 0 .. n - 1, the same at each call."""
+    opening: str = ""
+    closing: str = ""
+    meta: dict[str, Any] | None = None
+
+    def haystack(self, num_items: int, id: str) -> Haystack:
+        """Return the haystack of the first `num_items` rows; its needles are named `id/0`, `id/1`, …"""
+        arrangement = self.arrange(num_items)
+        needles = tuple(
+            Needle(f"{id}/{number}", f"{id}/{number}", text(each.question), text(each.answer), each.accepted, each.position)
+            for number, each in enumerate(arrangement.needles)
+        )
+        items = tuple(self._items(arrangement))
+        return Haystack(id, self.task, self.preamble, items, needles, dict(self.meta or {}))
+
+    def _items(self, arrangement: Arrangement) -> list[str]:
+        order = arrangement.order
+        if isinstance(self.contents, Pieces):
+            strings = _strings(self.contents.fragments)
+            rows = [
+                "".join([strings[piece] if piece < 0 else str(piece) for piece in row])
+                for row in self.contents.rows[order].tolist()
+            ]
+        else:
+            rows = [self.contents[row] for row in order.tolist()]
+        names = [""] * len(rows) if arrangement.names is None else arrangement.names.tolist()
+        return [f"{self.opening}{name}{row}{self.closing}" for name, row in zip(names, rows, strict=True)]
+
+
+def text(parts: Parts) -> str:
+    """Return the text of parts."""
+    return "".join(map(str, parts))
+
+
+@lru_cache
+def _strings(fragments: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the strings of the pieces below 0, to be indexed by them."""
+    return (*reversed(fragments), "")

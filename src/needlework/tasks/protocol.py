@@ -1,0 +1,43 @@
+"""What a task is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from needlework.tasks.draft import Draft
+
+
+class Task(Protocol):
+    """A synthetic family: a frozen dataclass whose fields are its parameters, with their help as docstrings.
+
+    It is a pure function of the generator's state. The first line of its module's docstring is what
+    `needlework list tasks` says of it.
+    """
+
+    def draft(
+        self,
+        rng: np.random.Generator,
+        capacity: int,
+        num_needles: int = 1,
+        *,
+        depths: Sequence[float] | None = None,
+    ) -> Draft:
+        """Draw the contents of `capacity` items, from which haystacks of up to so many can be arranged.
+
+        Drafts of the same generator state and different capacities agree in all rows that both have.
+
+        Args:
+            rng: Source of all randomness.
+            capacity: Most items that will be asked for.
+            num_needles: Needles asked of each haystack.
+            depths: Fixed relative depths (0 first, 1 last) of the needles, instead of random ones.
+
+        Raises:
+            UserError: If so many needles do not fit, or the numbers run out.
+        """
+
+    def min_items(self, num_needles: int) -> int:
+        """Return the fewest items that hold so many needles."""
