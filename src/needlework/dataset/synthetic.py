@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from needlework.dataset.budget import fit
+from needlework.dataset.encoded import Encoded, encode
 from needlework.errors import BudgetError
 from needlework.haystack import Haystack
 from needlework.models.chat import Renderer
@@ -52,6 +53,14 @@ class SyntheticDataset(Sequence[Haystack]):
         if self.num_items is None:
             return self[0]
         return replace(self, num_items=(self.num_items[1], self.num_items[1]))[0]
+
+    def encoded(self, index: int) -> list[Encoded]:
+        """Return the rows of sample `index` as token ids.
+
+        Raises:
+            BudgetError: If it cannot fit `max_tokens`.
+        """
+        return encode(self[index], self.renderer)
 
     def __getitem__(self, index: int) -> Haystack:  # type: ignore[override]  # no slices
         """Return sample `index`.
