@@ -8,7 +8,9 @@ import os
 import random
 import signal
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -262,16 +264,11 @@ def test_a_disk_that_is_really_full(data: SyntheticDataset, tmp_path: Path) -> N
     assert files(tmp_path / "data") == files(tmp_path / "whole" / "data")
 
 
-def test_memory_is_that_of_one_shard(renderer: Renderer, tmp_path: Path) -> None:
-    import tracemalloc
-
-    def peak(size: int) -> int:
-        data = SyntheticDataset(make_task("simple_dict", {}), size, 3, 600, renderer, num_items=(1, 1))
-        tracemalloc.start()
-        export(data, FORMATS["messages"], tmp_path / str(size), {})
-        found = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return found
-
-    peak(4)
-    assert peak(120) < 1.5 * peak(12)
+def test_memory_is_that_of_a_shard_not_of_the_dataset(renderer: Renderer, tmp_path: Path) -> None:
+    data = SyntheticDataset(make_task("simple_dict", {}), 200, 3, 900, renderer, num_items=(10, 10))
+    export(replace(data, size=4), FORMATS["messages"], tmp_path / "warm", {})
+    tracemalloc.start()
+    manifest = export(data, FORMATS["messages"], tmp_path / "large", {})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < sum(entry["bytes"] for entry in manifest["files"].values()) / 3

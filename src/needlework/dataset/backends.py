@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -92,10 +94,13 @@ def on_ray(address: str) -> Backend:
         blocks = ray.data.range(len(numbers), override_num_blocks=len(numbers))
         try:
             for row in blocks.map(_make, fn_args=(payload, list(numbers))).iter_rows():
+                if row["refusal"]:
+                    raise UserError(row["refusal"])
                 contents = {extension: row[extension] for extension in shards.format.extensions}
                 yield row["number"], shards.store(row["number"], Shard(row["rows"], contents))
         except ray.exceptions.RayError as error:
-            raise _explained(error) from None
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(f"Ray gave up: {reason} The same command continues where this one stopped.") from None
         finally:
             ray.shutdown()
 
@@ -109,34 +114,30 @@ def _connected(address: str) -> Any:
         import ray.data
     except ImportError:
         raise UserError("--ray needs Ray, which is not installed: pip install 'needlework[ray]'") from None
+    host, _, port = address.rpartition("/")[2].rpartition(":")
     try:
+        if port.isdigit():
+            # Ray itself would try for minutes.
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"cannot reach a Ray cluster at {address}: {reason}") from None
+    # What it is doing is ours to show.
     ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     return ray
 
 
-def _explained(error: BaseException) -> UserError:
-    """Return what a task failed of, if that was the user's; else that Ray gave up."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, UserError):
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    if cause is not None:
-        return UserError(str(cause))
-    reason = str(error).strip().split("\n")[-1]
-    return UserError(f"Ray gave up on a shard: {reason}. The same command continues where this one stopped.")
-
-
 def _make(row: dict[str, Any], payload: bytes, numbers: list[int]) -> dict[str, Any]:
-    number = numbers[row["id"]]
-    shard = _unpacked(payload).make(number)
-    return {
-        "number": number,
-        "rows": shard.rows,
-        **{extension: bytes(content) for extension, content in shard.contents.items()},
-    }
+    """Make a shard as a row of Ray Data. What the user has to mend is returned, since Ray would try again."""
+    shards, number = _unpacked(payload), numbers[row["id"]]
+    try:
+        shard, refusal = shards.make(number), ""
+    except UserError as error:
+        shard, refusal = Shard(0, dict.fromkeys(shards.format.extensions, b"")), str(error)
+    contents = {extension: bytes(content) for extension, content in shard.contents.items()}
+    return {"number": number, "rows": shard.rows, "refusal": refusal, **contents}
 
 
 @lru_cache(maxsize=1)

@@ -23,8 +23,8 @@ from needlework.storage import write_chunks, write_json
 WORK = ".export"
 """Folder, in that of the dataset, of what only an unfinished export needs."""
 
-SHARD_TOKENS = 1 << 23
-"""A shard holds at most about so many tokens: 32 MiB of ids, so that memory does not grow with the dataset."""
+SHARD_TOKENS = 1 << 22
+"""A shard holds at most about so many tokens: 16 MiB of ids, so that memory does not grow with the dataset."""
 SHARD_HAYSTACKS = 1024
 """And at most so many haystacks, so that there is something to share out and to see."""
 

@@ -28,8 +28,11 @@ def prompt_completion(data: SyntheticDataset, indices: range) -> Shard:
     """
     if data.renderer.conversation:
         return messages(data, indices)
+    thinks = "enable_thinking" in str(data.renderer.tokenizer.chat_template)
+    # TRL renders each row with these. The prompt then ends behind the empty thought, as it does when it is asked.
+    options = ', "chat_template_kwargs": {"enable_thinking": false}' if thinks else ""
     return _lines(
-        data, indices, lambda chat: f'{{"prompt": [{", ".join(chat[:-1])}], "completion": [{chat[-1]}]}}\n'
+        data, indices, lambda chat: f'{{"prompt": [{", ".join(chat[:-1])}], "completion": [{chat[-1]}]{options}}}\n'
     )
 
 
