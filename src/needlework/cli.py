@@ -130,16 +130,19 @@ def generate(
     needles: Annotated[int | None, typer.Option(help="Needles in each haystack.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the dataset.")] = None,
     format: Annotated[str, typer.Option(help="`needlework list formats` shows them.")] = "messages",
+    conversation: Annotated[bool, typer.Option("--conversation", help="One row of all needles, in turn.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of this machine.")] = 1,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster that makes them instead.")] = None,
     set: Set = None,
 ) -> None:
     """Write synthetic haystacks as training data."""
-    from needlework import pipeline
+    from needlework import generation
     from needlework import recipe as recipes
+    from needlework.dataset.formats import make_format
     from needlework.progress import Terminal
     from needlework.tasks import TASKS
 
-    if format not in FORMATS:
-        raise UserError(f"there is no format {format!r}. Known: {', '.join(FORMATS)}.")
+    make_format(format)
     values = {
         "data.max_tokens": max_tokens,
         "data.haystacks": num_haystacks,
@@ -153,16 +156,16 @@ def generate(
     else:
         loaded = _recipe(source, [*overrides, *(set or [])])
     _interruptible()
-    print(f"Rows: {pipeline.generate(loaded, output, Terminal())}")
-
-
-FORMATS = {"messages": "JSONL, one chat of user and assistant for each needle"}
+    options: dict[str, Any] = {"format": format, "conversation": conversation, "workers": workers, "ray": ray}
+    manifest = generation.generate(loaded, output, Terminal(), **options)
+    print(f"{manifest['rows']} rows: {output}")
 
 
 @app.command(name="list")
 def list_(what: Annotated[str, typer.Argument(help="tasks, benchmarks, formats or recipes.")]) -> None:
     """List what there is."""
     from needlework import recipe as recipes
+    from needlework.dataset.formats import FORMATS
     from needlework.tasks import TASKS
 
     def first_line(thing: Any) -> str:
@@ -172,7 +175,7 @@ def list_(what: Annotated[str, typer.Argument(help="tasks, benchmarks, formats o
     listings = {
         "tasks": {name: first_line(sys.modules[kind.__module__]) for name, kind in TASKS.items()},
         "benchmarks": {name: first_line(type(_default(field))) for name, field in fields.items()},
-        "formats": FORMATS,
+        "formats": {name: each.summary for name, each in FORMATS.items()},
         "recipes": {name: recipes.load(name).description for name in recipes.names()},
     }
     if what not in listings:

@@ -183,9 +183,7 @@ def kill_at_random(work: Callable[[], object], seed: int, longest: float) -> boo
 
 
 @pytest.mark.parametrize("name", ["tokens", "openai", "megatron"])
-def test_killed_again_and_again_it_ends_with_the_same_bytes(
-    data: SyntheticDataset, tmp_path: Path, name: str
-) -> None:
+def test_killed_again_and_again_it_ends_with_the_same_bytes(data: SyntheticDataset, tmp_path: Path, name: str) -> None:
     start = time.perf_counter()
     export(data, FORMATS[name], tmp_path / "whole", {})
     longest = time.perf_counter() - start

@@ -20,7 +20,7 @@ from typing import Any
 
 from needlework.dataset.backends import Backend, serial
 from needlework.dataset.formats.base import Format, Whole
-from needlework.dataset.shards import WORK, Entry, Shards, is_whole, shard_size, write_file
+from needlework.dataset.shards import WORK, Shards, is_whole, shard_size, write_file
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import DataError
 from needlework.storage import difference, write_json

@@ -83,7 +83,9 @@ class Draft:
         """Return the haystack of the first `num_items` rows; its needles are named `id/0`, `id/1`, …"""
         arrangement = self.arrange(num_items)
         needles = tuple(
-            Needle(f"{id}/{number}", f"{id}/{number}", text(each.question), text(each.answer), each.accepted, each.position)
+            Needle(
+                f"{id}/{number}", f"{id}/{number}", text(each.question), text(each.answer), each.accepted, each.position
+            )
             for number, each in enumerate(arrangement.needles)
         )
         items = tuple(self._items(arrangement))

@@ -20,7 +20,8 @@ from tests.conftest import CHAT_ML, INST, make_model, make_tokenizer
 # As Qwen3 writes it: the assistant's last turn begins with a thought, which a prompt may have ended already.
 THOUGHT = "<think>\n\n</think>\n\n"
 THINKING = CHAT_ML.replace(
-    "{{ message['content'] }}", f"{{% if message['role'] == 'assistant' %}}{THOUGHT}{{% endif %}}{{{{ message['content'] }}}}"
+    "{{ message['content'] }}",
+    f"{{% if message['role'] == 'assistant' %}}{THOUGHT}{{% endif %}}{{{{ message['content'] }}}}",
 ).replace("assistant\n{%", f"assistant\n{{% if enable_thinking is false %}}{THOUGHT}{{% endif %}}{{%")
 # TRL finds the answers of a conversation by these marks.
 GENERATION = (
@@ -69,9 +70,7 @@ def train(tokenizer: PreTrainedTokenizerFast, folder: Path, **options: Any) -> l
         **options,
     )
     rows = load_dataset(str(folder), split="train", cache_dir=str(folder / "cache"))
-    trainer = Trainer(
-        make_model(len(tokenizer)), args=settings, train_dataset=rows, processing_class=tokenizer
-    )
+    trainer = Trainer(make_model(len(tokenizer)), args=settings, train_dataset=rows, processing_class=tokenizer)
     trainer.train()
     return seen
 
@@ -128,5 +127,5 @@ def test_datasets_streams_the_rows_in_order(
 
 
 def test_an_unknown_format_is_refused_with_those_there_are() -> None:
-    with pytest.raises(UserError, match="no format 'csv'. Known: trl, messages, openai, tokens"):
+    with pytest.raises(UserError, match=r"no format 'csv'\. Known: trl, messages, openai, tokens"):
         make_format("csv")

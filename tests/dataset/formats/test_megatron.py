@@ -36,9 +36,7 @@ def test_megatron_core_reads_back_the_same_ids_and_masks(
 
 
 @pytest.mark.parametrize(("highest", "expected"), [(65_498, np.uint16), (65_499, np.int32)])
-def test_ids_have_the_type_that_megatron_chooses(
-    highest: int, expected: type, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ids_have_the_type_that_megatron_chooses(highest: int, expected: type, monkeypatch: pytest.MonkeyPatch) -> None:
     from megatron.core.datasets.indexed_dataset import DType
 
     renderer = Renderer(make_tokenizer())

@@ -25,9 +25,21 @@ FORMATS = {
         megatron.finish,
         joined=True,
     ),
-    "axolotl": Format("JSONL of chats and an Axolotl configuration", ("jsonl",), jsonl.messages, trainers.axolotl),
+    "axolotl": Format(
+        "JSONL of chats with a configuration for Axolotl",
+        ("jsonl",),
+        jsonl.messages,
+        trainers.axolotl,
+        configures=True,
+        check=trainers.check,
+    ),
     "llamafactory": Format(
-        "JSONL of chats and a LLaMA-Factory configuration", ("jsonl",), jsonl.messages, trainers.llamafactory
+        "JSONL of chats with a configuration for LLaMA-Factory",
+        ("jsonl",),
+        jsonl.messages,
+        trainers.llamafactory,
+        configures=True,
+        check=trainers.check,
     ),
 }
 

@@ -65,5 +65,7 @@ class Format:
     """Makes the files that need all shards: a trainer's configuration, or the one file of all rows."""
     joined: bool = False
     """Whether the shards are only parts of what `finish` makes, and go when that is written."""
+    configures: bool = False
+    """Whether `finish` makes a trainer's configuration, of the recipe's training settings."""
     check: Callable[[SyntheticDataset], None] = _anything
     """Refuses beforehand what the format's consumer would not take."""
