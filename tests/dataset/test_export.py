@@ -21,9 +21,10 @@ from needlework.dataset.formats import FORMATS
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import DataError
 from needlework.models.chat import Renderer
+from needlework.recipe import Train
 from needlework.tasks import make_task
 
-SETTINGS = {"seed": 0, "train": {"learning_rate": 1e-5}, "model": {"name": "some/model"}, "data": {"max_tokens": 600}}
+SETTINGS = {"seed": 0, "train": Train().model_dump(mode="json"), "model": {"name": "some/model"}}
 
 
 @pytest.fixture(autouse=True)
