@@ -22,8 +22,8 @@ from needlework.storage import write_json, write_text
 if TYPE_CHECKING:
     from needlework.benchmarks import Benchmark
     from needlework.dataset.synthetic import SyntheticDataset
-    from needlework.haystack import Haystack
     from needlework.models.chat import Renderer
+    from needlework.tasks.draft import Draft
 
 DONE = "done"
 """Marker of a finished evaluation."""
@@ -279,14 +279,16 @@ def _renderer(model: Model, progress: Progress) -> Renderer:
 
 def _benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Benchmark]:
     from needlework.benchmarks import knowledge, kv, mdqa
-    from needlework.dataset.budget import fit
+    from needlework.dataset.budget import PlainCounter, fit
 
-    def make_fit(make: Callable[[int], Haystack], max_tokens: int, min_items: int) -> Haystack:
-        return fit(make, max_tokens=max_tokens, min_items=min_items, renderer=renderer)
+    counter = PlainCounter(renderer)
+
+    def fit_needles(draw: Callable[[int], Draft], max_tokens: int, num_needles: int) -> tuple[Draft, int]:
+        return fit(draw, max_tokens=max_tokens, min_items=num_needles, num_needles=num_needles, counter=counter)
 
     built = []
     if chosen.kv:
-        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=make_fit))
+        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=fit_needles))
     if chosen.knowledge:
         built.append(knowledge.build(**chosen.knowledge.model_dump(), seed=seed))
     if chosen.mdqa:

@@ -8,11 +8,12 @@ from needlework.errors import ModelError
 from needlework.haystack import Haystack
 from needlework.models.chat import Renderer, common_length
 from needlework.tasks import make_task
+from needlework.tasks.protocol import make
 from tests.conftest import CHAT_ML, INST, make_tokenizer
 
 
 def haystack(num_needles: int = 3) -> Haystack:
-    return make_task("simple_dict", {})(np.random.default_rng(1), 6, num_needles)
+    return make(make_task("simple_dict", {}), np.random.default_rng(1), 6, num_needles)
 
 
 def test_prompt_and_completion_are_what_the_template_writes() -> None:

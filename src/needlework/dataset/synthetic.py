@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from needlework.dataset.budget import fit
+from needlework.dataset.budget import Counter, PlainCounter, fit
 from needlework.errors import BudgetError
 from needlework.haystack import Haystack
 from needlework.models.chat import Renderer
-from needlework.tasks.simple_dict import SimpleDict
+from needlework.tasks.draft import Draft
+from needlework.tasks.protocol import Task
 
 
 @dataclass
@@ -19,7 +20,7 @@ class SyntheticDataset(Sequence[Haystack]):
     """Haystacks of a synthetic task. Sample `i` depends on the arguments and `i` alone.
 
     Args:
-        task: Makes a haystack from a generator, a number of items and a number of needles.
+        task: Draws the contents of a haystack from a generator.
         size: How many haystacks there are.
         num_needles: Needles in each.
         max_tokens: Upper bound of prompt and longest answer, counted exactly.
@@ -29,7 +30,7 @@ class SyntheticDataset(Sequence[Haystack]):
         renderer: The tokenizer and chat template that tokens are counted with.
     """
 
-    task: SimpleDict
+    task: Task
     size: int
     num_needles: int
     max_tokens: int
@@ -38,7 +39,8 @@ class SyntheticDataset(Sequence[Haystack]):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self._guess = 8
+        self.counter: Counter = PlainCounter(self.renderer)
+        self._guess = 32
 
     def __len__(self) -> int:
         return self.size
@@ -59,30 +61,40 @@ class SyntheticDataset(Sequence[Haystack]):
         Raises:
             BudgetError: If it cannot fit `max_tokens`.
         """
+        draft, num_items = self.draft(index)
+        return draft.haystack(num_items, str(index))
+
+    def draft(self, index: int) -> tuple[Draft, int]:
+        """Return the draft of sample `index` and its number of items.
+
+        Raises:
+            BudgetError: If it cannot fit `max_tokens`.
+        """
         if not 0 <= index < self.size:
             raise IndexError(index)
 
-        def make(num_items: int) -> Haystack:
-            # The same generator state for each size: only then does one item more add one item.
-            return self.task(np.random.default_rng([self.seed, index]), num_items, self.num_needles, id=str(index))
+        def draw(capacity: int) -> Draft:
+            # The same generator state for each capacity: only then do the drafts agree.
+            return self.task.draft(np.random.default_rng([self.seed, index]), capacity, self.num_needles)
 
         if self.num_items is None:
-            haystack = fit(
-                make,
+            draft, num_items = fit(
+                draw,
                 max_tokens=self.max_tokens,
                 min_items=self.task.min_items(self.num_needles),
-                renderer=self.renderer,
+                num_needles=self.num_needles,
+                counter=self.counter,
                 guess=self._guess,
             )
-            self._guess = len(haystack.items)
-            return haystack
+            self._guess = num_items + num_items // 16 + 2
+            return draft, num_items
         low, high = self.num_items
         # A stream of its own: the task's must not depend on whether the size was drawn.
-        count = int(np.random.default_rng([self.seed, index, 1]).integers(low, high + 1))
-        haystack = make(count)
-        if (tokens := self.renderer.count(haystack)) > self.max_tokens:
+        num_items = int(np.random.default_rng([self.seed, index, 1]).integers(low, high + 1))
+        draft = draw(num_items)
+        if (tokens := self.counter.count(draft, num_items)) > self.max_tokens:
             raise BudgetError(
-                f"sample {index} with {count} items needs {tokens} tokens, but max_tokens={self.max_tokens}. "
+                f"sample {index} with {num_items} items needs {tokens} tokens, but max_tokens={self.max_tokens}. "
                 f"Raise max_tokens or ask for fewer items."
             )
-        return haystack
+        return draft, num_items

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from needlework.haystack import Haystack
 from needlework.tasks.draft import Draft
 
 
@@ -41,3 +42,20 @@ class Task(Protocol):
 
     def min_items(self, num_needles: int) -> int:
         """Return the fewest items that hold so many needles."""
+
+
+def make(
+    task: Task,
+    rng: np.random.Generator,
+    num_items: int,
+    num_needles: int = 1,
+    *,
+    id: str = "0",
+    depths: Sequence[float] | None = None,
+) -> Haystack:
+    """Make one haystack of a given number of items.
+
+    Raises:
+        UserError: If so many needles do not fit so few items.
+    """
+    return task.draft(rng, num_items, num_needles, depths=depths).haystack(num_items, id)

@@ -1,0 +1,132 @@
+"""What the tasks over numbered dictionaries of integers share: drawing pairs, and placing the gold ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from needlework.errors import UserError
+from needlework.tasks.draft import NOTHING, Integers, Pieces
+
+Floats = npt.NDArray[np.float64]
+
+PREAMBLE = "Do a task using the list of dictionaries below."
+OPENING, CLOSING = "Dictionary [", "}"
+FRAGMENTS = ("] {", ": ", ", ")
+START, COLON, COMMA = -2, -3, -4
+
+
+def integers(draws: Floats, digits: Sequence[int]) -> Integers:
+    """Turn draws from [0, 1) into integers of as many digits: the number of digits uniformly, then uniformly in it."""
+    scaled = draws * len(digits)
+    choice = scaled.astype(np.int64)
+    low = (10 ** (np.asarray(digits, dtype=np.int64) - 1))[choice]
+    return low + ((scaled - choice) * 9 * low).astype(np.int64)
+
+
+def distinct(rng: np.random.Generator, digits: Sequence[int], count: int, avoid: Collection[int] = ()) -> list[int]:
+    """Draw different integers that are none of those to avoid."""
+    found: dict[int, None] = {}
+    while len(found) < count:
+        for number in integers(rng.random(2 * count), digits).tolist():
+            if number not in avoid:
+                found[number] = None
+    return list(found)[:count]
+
+
+def pairs(
+    draws: Floats,
+    digits: tuple[Sequence[int], Sequence[int]],
+    avoid: tuple[Sequence[int], Sequence[int]],
+    repair: int,
+) -> tuple[Integers, Integers]:
+    """Turn draws from [0, 1) into the keys and values of dictionaries.
+
+    Args:
+        draws: Shape [dictionaries, 2, pairs]; each row gives a dictionary and no row changes another.
+        digits: The numbers of digits of keys and of values.
+        avoid: The gold keys and the gold values, which no drawn pair has.
+        repair: Seed for drawing again the rows that do.
+
+    Returns:
+        Keys and values, each of shape [dictionaries, pairs]; the keys of a row differ.
+    """
+    keys, values = integers(draws[:, 0], digits[0]), integers(draws[:, 1], digits[1])
+    for row in np.flatnonzero(_conflicts(keys, values, avoid)).tolist():
+        rng = np.random.default_rng([repair, row])
+        again = slice(row, row + 1)
+        while _conflicts(keys[again], values[again], avoid).any():
+            redrawn = rng.random(draws.shape[1:])
+            keys[row], values[row] = integers(redrawn[0], digits[0]), integers(redrawn[1], digits[1])
+    return keys, values
+
+
+def _conflicts(keys: Integers, values: Integers, avoid: tuple[Sequence[int], Sequence[int]]) -> npt.NDArray[np.bool_]:
+    """Return which rows hold a gold key or value, or a key twice."""
+    gold = [(part[..., None] == np.asarray(few)).any((1, 2)) for part, few in zip((keys, values), avoid, strict=True)]
+    ascending = np.sort(keys, axis=1)
+    twice = (ascending[:, 1:] == ascending[:, :-1]).any(1)
+    conflicts: npt.NDArray[np.bool_] = gold[0] | gold[1] | twice
+    return conflicts
+
+
+def pieces(keys: Integers, values: Integers, sizes: Integers) -> Pieces:
+    """Write the first `sizes[r]` pairs of each row r as `] {key: value, key: value`."""
+    count, width = keys.shape
+    rows = np.full((count, 4 * width), NOTHING, dtype=np.int64)
+    rows[:, 0] = START
+    rows[:, 1::4], rows[:, 2::4], rows[:, 3::4], rows[:, 4::4] = keys, COLON, values, COMMA
+    rows[np.arange(4 * width) >= 4 * sizes[:, None]] = NOTHING
+    return Pieces(rows, FRAGMENTS)
+
+
+def scatter(draws: Floats, num_items: int) -> list[int]:
+    """Return a place among the items for each of the draws from [0, 1), all different, each uniform.
+
+    Raises:
+        UserError: If there are fewer items than draws.
+    """
+    if len(draws) > num_items:
+        raise UserError(f"{len(draws)} needles do not fit {num_items} items. Ask for fewer needles, or more items.")
+    # Fisher and Yates, as far as needed, on a list that is only written down where it was changed.
+    moved: dict[int, int] = {}
+    places = []
+    for index, draw in enumerate(draws.tolist()):
+        chosen = index + int(draw * (num_items - index))
+        places.append(moved.get(chosen, chosen))
+        moved[chosen] = moved.get(index, index)
+    return places
+
+
+def at_depths(depths: Sequence[float], num_items: int) -> list[int]:
+    """Return the places at relative depths, 0 the first and 1 the last; of two at one place the later moves aside.
+
+    Raises:
+        UserError: If there are fewer items than depths.
+    """
+    if len(depths) > num_items:
+        raise UserError(f"{len(depths)} depths do not fit {num_items} items. Use more items or fewer depths.")
+    places: list[int] = []
+    for depth in depths:
+        wanted = round(depth * (num_items - 1))
+        free = (place for place in range(num_items) if place not in places)
+        places.append(min(free, key=lambda place: abs(place - wanted)))
+    return places
+
+
+def to_front(places: list[int], wanted: int) -> list[int]:
+    """Move the first needle to the wanted place; one that is there takes the place it leaves."""
+    swap = {wanted: places[0], places[0]: wanted}
+    return [wanted, *(swap.get(place, place) for place in places[1:])]
+
+
+def order(places: Sequence[int], num_items: int) -> Integers:
+    """Return which row stands at each place: the gold rows 0, 1, … at theirs, the others in order, [num_items]."""
+    rows = np.empty(num_items, dtype=np.int64)
+    others = np.ones(num_items, dtype=np.bool_)
+    others[list(places)] = False
+    rows[others] = np.arange(len(places), num_items)
+    rows[list(places)] = np.arange(len(places))
+    return rows
