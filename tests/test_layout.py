@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "train": {"haystack", "models", "dataset", "storage", "memory", "errors"},
     "inference": {"haystack", "models", "memory", "errors"},
     "report": {"haystack", "errors"},
+    "looking": {"haystack", "models", "dataset", "errors"},
     "recipe": {"errors"},
 }
 TIES = {"pipeline", "cli", "__init__", "__main__"}

@@ -12,6 +12,8 @@ import typer
 from needlework.errors import RecipeError, UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from needlework.recipe import Recipe
 
 app = typer.Typer(
@@ -27,6 +29,11 @@ RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's na
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change a value of the recipe.")]
 Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the results.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
+Source = Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")]
+Tokenizer = Annotated[str | None, typer.Option("--model", help="Whose tokenizer counts; default: the recipe's.")]
+MaxTokens = Annotated[int | None, typer.Option(help="Bound of prompt and answer.")]
+Needles = Annotated[int | None, typer.Option(help="Needles in each haystack.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the dataset.")]
 
 # What the system says where a folder cannot be written.
 UNWRITABLE = {
@@ -122,38 +129,70 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> Non
 
 @app.command()
 def generate(
-    source: Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")],
+    source: Source,
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the files.")],
-    model: Annotated[str | None, typer.Option(help="Whose tokenizer counts tokens; default: the recipe's.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Bound of prompt and answer.")] = None,
+    model: Tokenizer = None,
+    max_tokens: MaxTokens = None,
     num_haystacks: Annotated[int | None, typer.Option(help="Haystacks.")] = None,
-    needles: Annotated[int | None, typer.Option(help="Needles in each haystack.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the dataset.")] = None,
+    needles: Needles = None,
+    seed: Seed = None,
     format: Annotated[str, typer.Option(help="`needlework list formats` shows them.")] = "messages",
     set: Set = None,
 ) -> None:
     """Write synthetic haystacks as training data."""
     from needlework import pipeline
-    from needlework import recipe as recipes
     from needlework.progress import Terminal
-    from needlework.tasks import TASKS
 
     if format not in FORMATS:
         raise UserError(f"there is no format {format!r}. Known: {', '.join(FORMATS)}.")
     values = {
+        "model.name": model,
         "data.max_tokens": max_tokens,
         "data.haystacks": num_haystacks,
         "data.needles": needles,
         "seed": seed,
     }
-    overrides = [f"{key}={value}" for key, value in values.items() if value is not None]
-    overrides += [f"model.name={model}"] if model else []
-    if source in TASKS:
-        loaded = recipes.parse({"data": {"task": source}}, [*overrides, *(set or [])])
-    else:
-        loaded = _recipe(source, [*overrides, *(set or [])])
+    loaded = _synthetic(source, values, set)
     _interruptible()
     print(f"Rows: {pipeline.generate(loaded, output, Terminal())}")
+
+
+@app.command()
+def show(
+    source: Source,
+    model: Tokenizer = None,
+    max_tokens: MaxTokens = None,
+    needles: Needles = None,
+    seed: Seed = None,
+    index: Annotated[int, typer.Option(min=0, help="Which sample.")] = 0,
+    full: Annotated[bool, typer.Option("--full", help="Every item and question, not only the gold ones.")] = False,
+    set: Set = None,
+) -> None:
+    """Print a sample with its gold pairs and supervised text."""
+    from needlework import pipeline
+    from needlework.looking.show import show as page
+    from needlework.progress import Terminal
+
+    values = {"model.name": model, "data.max_tokens": max_tokens, "data.needles": needles, "seed": seed}
+    # A sample does not depend on how many there are.
+    loaded = _synthetic(source, {**values, "data.haystacks": index + 1}, set)
+    data, console = pipeline.dataset(loaded, progress=Terminal()), _console()
+    console.print(page(data, index, full=full, plain=console.no_color or not console.color_system))
+
+
+@app.command()
+def inspect(folder: Annotated[Path, typer.Argument(help="Folder of a finished dataset.")]) -> None:
+    """Check a dataset's files and print what they hold."""
+    from needlework import pipeline
+    from needlework import recipe as recipes
+    from needlework.looking.inspection import inspect as look
+    from needlework.looking.inspection import table
+    from needlework.progress import Terminal
+
+    progress = Terminal()
+    with progress.bar("inspect") as update:
+        found = look(folder, lambda settings: pipeline.dataset(recipes.of_dataset(settings), progress=progress), update)
+    _console().print(table(found))
 
 
 FORMATS = {"messages": "JSONL, one chat of user and assistant for each needle"}
@@ -187,6 +226,20 @@ def _recipe(name: str, overrides: list[str] | None) -> Recipe:
     return recipes.load(name, overrides or ())
 
 
+def _synthetic(source: str, values: dict[str, Any], overrides: list[str] | None) -> Recipe:
+    """Return a task's recipe of defaults, or the recipe of a name or file, with the values that are given."""
+    from needlework import recipe as recipes
+    from needlework.tasks import TASKS
+
+    changes = [f"{key}={value}" for key, value in values.items() if value is not None] + (overrides or [])
+    if source in TASKS:
+        return recipes.parse({"data": {"task": source}}, changes)
+    if source not in recipes.names() and not Path(source).exists():
+        known = ", ".join([*TASKS, *recipes.names()])
+        raise RecipeError(f"there is no task, recipe or file {source!r}. Known: {known}.")
+    return recipes.load(source, changes)
+
+
 def _default(field: Any) -> Any:
     """Return a benchmark's section with its defaults; the field's type is that section or None."""
     return field.annotation.__args__[0]()
@@ -202,13 +255,17 @@ def _print_plan(recipe: Recipe) -> None:
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:
-    from rich.console import Console
-
     from needlework.report.table import table
 
-    console = Console(highlight=False)
+    console = _console()
     console.print(table(comparison))
     console.print(comparison["method"], style="dim", markup=False)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
 
 
 def _interruptible() -> None:

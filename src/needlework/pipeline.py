@@ -153,8 +153,8 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     return target
 
 
-def dataset(recipe: Recipe, renderer: Renderer) -> SyntheticDataset:
-    """Return the haystacks of a recipe, made when asked for."""
+def dataset(recipe: Recipe, renderer: Renderer | None = None, progress: Progress | None = None) -> SyntheticDataset:
+    """Return the haystacks of a recipe, made when asked for; by default with its model's own tokenizer."""
     from needlework.dataset.synthetic import SyntheticDataset
     from needlework.tasks import make_task
 
@@ -165,7 +165,7 @@ def dataset(recipe: Recipe, renderer: Renderer) -> SyntheticDataset:
         max_tokens=recipe.data.max_tokens,
         num_items=recipe.data.items,
         seed=recipe.seed,
-        renderer=renderer,
+        renderer=renderer or _renderer(recipe.model, progress or Silent()),
     )
 
 

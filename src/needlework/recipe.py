@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -205,6 +205,19 @@ def parse(values: dict[str, Any], overrides: Iterable[str] = ()) -> Recipe:
             known = _fields(first["loc"][:-1])
             raise RecipeError(f"the recipe has no key {path!r}.{_suggest(str(first['loc'][-1]), known)}") from None
         raise RecipeError(f"{path} is {first['input']!r}: {first['msg'].lower()}.") from None
+
+
+def of_dataset(settings: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a dataset from the settings in its manifest, which hold more than a recipe's keys.
+
+    Raises:
+        RecipeError: If one of them has a value that no recipe takes.
+    """
+    model, data = (
+        {key: section[key] for key in kind.model_fields if key in section}
+        for kind, section in ((Model, settings.get("model", {})), (Data, settings))
+    )
+    return parse({"seed": settings.get("seed", 0), "model": model, "data": data})
 
 
 def dump(recipe: Recipe) -> str:
