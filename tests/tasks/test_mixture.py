@@ -11,6 +11,7 @@ from needlework.errors import RecipeError
 from needlework.tasks import TASKS, make_task
 from needlework.tasks.draft import Arrangement, Draft
 from needlework.tasks.mixture import Mixture
+from needlework.tasks.protocol import make
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ def test_a_mixture_can_be_a_part() -> None:
 
 
 def test_without_parts_it_mixes_numbers_and_prose() -> None:
-    assert Mixture().min_items(8) == 8
+    haystacks = [make(Mixture(), np.random.default_rng(seed), 8, 8) for seed in range(20)]
+    assert {haystack.task for haystack in haystacks} == {"simple_dict", "records"}
+    assert all(len(haystack.needles) == 8 for haystack in haystacks)
 
 
 @pytest.mark.parametrize(

@@ -73,4 +73,4 @@ def _part(name: str, given: object) -> tuple[Task, float]:
         raise RecipeError(f"task mixture: the weight of {name} is {weight!r}. Give a number, 0 or above.")
     if not isinstance(params, Mapping):
         raise RecipeError(f"task mixture: params of {name} is {params!r}. Give names and values.")
-    return cast(Task, make_task(name, params)), float(weight)
+    return make_task(name, params), float(weight)

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import NonNegativeInt
 
 from needlework.errors import UserError
+from needlework.tasks.dictionaries import at_depths
 from needlework.tasks.draft import Arrangement, Asked, Draft, Integers
 from needlework.tasks.invented import MONTHS, VALUES, Draws, pick, uniforms
 from needlework.tasks.record_kinds import Kind, Record, kinds, prose
@@ -156,17 +157,11 @@ def _check(num_items: int, num_needles: int, depths: Sequence[float] | None) -> 
 
 
 def _order(rng: np.random.Generator, num_items: int, num_needles: int, depths: Sequence[float] | None) -> Integers:
-    """Return the row at each place, the gold rows at their depths if there are any; all else is shuffled."""
+    """Return the row at each place: the gold rows at their depths, if there are any, and all others shuffled."""
     if depths is None:
         return rng.permutation(num_items)
-    places: list[int] = []
-    for depth in depths:
-        wanted = round(depth * (num_items - 1))
-        # Of two needles at one place the later moves aside.
-        free = (place for place in range(num_items) if place not in places)
-        places.append(min(free, key=lambda place: abs(place - wanted)))
     order = np.full(num_items, -1)
-    order[places] = np.arange(num_needles)
+    order[at_depths(depths, num_items)] = np.arange(num_needles)
     order[order < 0] = num_needles + rng.permutation(num_items - num_needles)
     return order
 
