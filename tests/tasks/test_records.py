@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from needlework.errors import UserError
 from needlework.haystack import Haystack
 from needlework.tasks.draft import Draft
+from needlework.tasks.invented import MIDDLES, STARTS, VALUES, Draws, pick
 from needlework.tasks.record_kinds import kinds
 from needlework.tasks.records import QUESTION, Records
 
@@ -125,9 +126,15 @@ def test_an_answer_stands_in_no_item_but_the_gold_one() -> None:
                 assert told == [needle.position] * (value == needle.accepted[0])
 
 
-def test_no_two_records_have_the_same_identity_in_a_long_haystack() -> None:
-    parsed = [parse_item(item) for item in make(0, 2000, 8, kinds=("person",)).items]
-    assert len({each.identity for each in parsed}) == 2000
+def test_no_two_records_have_the_same_identity_even_where_names_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, pool in (("first", STARTS), ("last", MIDDLES)):
+        monkeypatch.setitem(VALUES, name, partial(few, pool))
+    parsed = [parse_item(item) for item in make(0, 300, 8, kinds=("person",)).items]
+    assert len({each.identity for each in parsed}) == 300
+
+
+def few(pool: tuple[str, ...], draws: Draws) -> str:
+    return pick(draws, pool)
 
 
 def test_siblings_follow_the_gold_records_and_share_one_name_and_all_surroundings() -> None:
@@ -168,6 +175,12 @@ def test_all_kinds_attributes_and_question_forms_are_asked() -> None:
     asked = Counter(parse_question(needle.question)[:2] for seed in range(60) for needle in make(seed, 20, 20).needles)
     assert set(asked) == {(kind.name, name) for kind in kinds().values() for name in kind.asked}
     assert max(asked.values()) < 2 * min(asked.values())
+
+
+def test_no_number_means_two_things_in_a_record() -> None:
+    for item in make(0, 2000, 1, kinds=("part",)).items:
+        numbers = re.findall(r"\b\d{3,4}\b", item)
+        assert len(set(numbers)) == len(numbers) == 4
 
 
 def test_kinds_can_be_chosen() -> None:
