@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from needlework.dataset.encoded import IGNORED
 from needlework.errors import DataError
 
 MANIFEST = "manifest.json"
@@ -131,7 +132,7 @@ def _parquet(path: Path) -> Iterator[Ids]:
         for batch in file.iter_batches(batch_size=256, columns=["input_ids", "labels"]):
             for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
                 values = ids.values.to_numpy()
-                yield Ids(values.tobytes(), values, int((labels.values.to_numpy() >= 0).sum()))
+                yield Ids(values.tobytes(), values, int((labels.values.to_numpy() != IGNORED).sum()))
 
 
 def _megatron(ids: Path, index: Path, mask: Path, mask_index: Path) -> Iterator[Ids]:

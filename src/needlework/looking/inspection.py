@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from needlework.dataset.encoded import IGNORED, Encoded
 from needlework.errors import DataError, UserError
 from needlework.looking.files import Chat, Ids, Row, read_manifest, read_rows, verify
 
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
 
     from needlework.dataset.synthetic import SyntheticDataset
     from needlework.haystack import Haystack
-    from needlework.models.chat import Renderer
 
-SAMPLE = 100
-"""Haystacks made again, evenly spaced: at 4,096 tokens and 8 needles about 20 seconds."""
+SAMPLE = 800
+"""Rows made again, those of evenly spaced haystacks: a tenth of them is counted to one point in a hundred."""
 BINS = 10
 WIDTH = 40
 
@@ -105,11 +105,11 @@ def inspect(
     verify(folder, files)
     total = int(manifest.get("rows", sum(entry.get("rows", 0) for entry in files.values())))
     per_haystack = max(1, total // max(1, haystacks))
-    chosen = np.unique(np.linspace(0, haystacks - 1, SAMPLE).round().astype(np.int64)).tolist()
+    chosen = np.unique(np.linspace(0, haystacks - 1, max(1, SAMPLE // per_haystack)).round().astype(np.int64)).tolist()
     wanted = {index * per_haystack + offset for index in chosen for offset in range(per_haystack)}
 
     kept: dict[int, Row] = {}
-    lengths, digests, supervised, number = [], [], 0, -1
+    lengths, digests, supervised = [], [], 0
     for number, row in enumerate(read_rows(folder, files)):
         lengths.append(row.length)
         digests.append(int.from_bytes(hashlib.blake2b(row.content, digest_size=8).digest(), "little"))
@@ -118,8 +118,8 @@ def inspect(
             kept[number] = row
         if number % 100 == 0:
             report(number, total + len(wanted))
-    if number + 1 != total:
-        raise DataError(f"{folder} has {number + 1:,} rows, but its manifest says {total:,}. Generate it again.")
+    if not lengths or len(lengths) != total:
+        raise DataError(f"{folder} has {len(lengths):,} rows, but its manifest says {total:,}. Generate it again.")
     try:
         data = dataset(manifest["settings"])
         sample = _made_again(data, chosen, per_haystack, kept, lambda done: report(total + done, total + len(wanted)))
@@ -147,21 +147,19 @@ def _made_again(
     """Make haystacks again and compare them with their rows in the files."""
     sample = Sample()
     for index in indices:
-        haystack = data[index]
-        rows = _encoded(haystack, data.renderer)
+        haystack, rows = data[index], data.encoded(index)
         if len(rows) != per_haystack:
             return Sample(
                 fault=f"haystack {index} has {per_haystack} rows there, but {len(rows)} when it is made again."
             )
-        for number, (ids, supervised) in enumerate(rows):
-            found = kept[index * per_haystack + number]
-            if not _agree(found, haystack, number, ids):
+        for number, row in enumerate(rows, start=index * per_haystack):
+            if not _agree(kept[number], row, haystack, number % per_haystack):
                 return Sample(
-                    fault=f"row {index * per_haystack + number + 1:,} is not what the manifest's settings make here, "
-                    f"with this version of Needlework and this tokenizer."
+                    fault=f"row {number + 1:,} is not what the manifest's settings make here, with this version of "
+                    f"Needlework and this tokenizer."
                 )
-            sample.tokens.append(len(ids))
-            sample.supervised += supervised
+            sample.tokens.append(len(row.input_ids))
+            sample.supervised += int((row.labels != IGNORED).sum())
         last = max(1, len(haystack.items) - 1)
         sample.depths += [each.position / last for each in haystack.needles if each.position >= 0]
         sample.no_gold += sum(each.position < 0 for each in haystack.needles)
@@ -170,17 +168,12 @@ def _made_again(
     return sample
 
 
-def _encoded(haystack: Haystack, renderer: Renderer) -> list[tuple[list[int], int]]:
-    """Return the ids of each row of a haystack, and how many of them are trained on."""
-    return [(prompt + completion, len(completion)) for prompt, completion in renderer.rows(haystack)]
-
-
-def _agree(row: Row, haystack: Haystack, number: int, ids: list[int]) -> bool:
-    """Return whether a row is that of a haystack."""
-    if isinstance(row, Ids):
-        return np.array_equal(row.ids, ids)
+def _agree(found: Row, made: Encoded, haystack: Haystack, number: int) -> bool:
+    """Return whether a row is what was made again: its ids, or its first question and answer."""
+    if isinstance(found, Ids):
+        return np.array_equal(found.ids, made.input_ids)
     needle = haystack.needles[number]
-    return (row.question, row.answer) == (haystack.message(needle), needle.answer)
+    return (found.question, found.answer) == (haystack.message(needle), needle.answer)
 
 
 def table(inspection: Inspection) -> Group:
@@ -224,7 +217,7 @@ def _figures(inspection: Inspection) -> dict[str, str]:
     if len(tokens):
         if unit == "characters":
             figures["tokens"] = f"about {round(tokens.mean() * len(lengths), -3):,.0f}; a row {_spread(tokens)}"
-        figures["fill"] = f"{100 * inspection.fill:.1f} % of {inspection.settings['max_tokens']:,} tokens, in the mean"
+        figures["fill"] = f"{100 * inspection.fill:.1f} % of {inspection.settings['max_tokens']:,} tokens on average"
         figures["supervised"] = f"{100 * inspection.supervised_share:.2f} % of the tokens"
     return figures
 

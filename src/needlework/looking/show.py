@@ -177,7 +177,7 @@ def _merged(spans: Iterable[Span]) -> list[Span]:
 
 
 def _shortened(item: str) -> str:
-    return item if len(item) <= NEIGHBOUR else item[:NEIGHBOUR].rstrip() + " …"
+    return item if len(item) <= NEIGHBOUR else item[:NEIGHBOUR].rpartition(" ")[0] + " …"
 
 
 def _grid(right: bool = True) -> Table:
