@@ -10,10 +10,11 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from needlework.errors import RecipeError
+from needlework.tasks.multi_subkey import MultiSubkey
 from needlework.tasks.protocol import Task
 from needlework.tasks.simple_dict import SimpleDict
 
-TASKS: dict[str, type[Task]] = {"simple_dict": SimpleDict}
+TASKS: dict[str, type[Task]] = {"simple_dict": SimpleDict, "multi_subkey": MultiSubkey}
 
 
 def make_task(name: str, params: Mapping[str, Any]) -> Task:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from needlework.errors import UserError
 from needlework.tasks.draft import NOTHING, Integers, Pieces
 
 Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
 
 PREAMBLE = "Do a task using the list of dictionaries below."
 OPENING, CLOSING = "Dictionary [", "}"
@@ -24,6 +25,11 @@ def integers(draws: Floats, digits: Sequence[int]) -> Integers:
     choice = scaled.astype(np.int64)
     low = (10 ** (np.asarray(digits, dtype=np.int64) - 1))[choice]
     return low + ((scaled - choice) * 9 * low).astype(np.int64)
+
+
+def choose(draws: Floats, options: Sequence[int]) -> Integers:
+    """Turn draws from [0, 1) into options, each as likely."""
+    return np.asarray(options, dtype=np.int64)[(draws * len(options)).astype(np.int64)]
 
 
 def distinct(rng: np.random.Generator, digits: Sequence[int], count: int, avoid: Collection[int] = ()) -> list[int]:
@@ -53,17 +59,38 @@ def pairs(
     Returns:
         Keys and values, each of shape [dictionaries, pairs]; the keys of a row differ.
     """
-    keys, values = integers(draws[:, 0], digits[0]), integers(draws[:, 1], digits[1])
-    for row in np.flatnonzero(_conflicts(keys, values, avoid)).tolist():
+    return redraw(
+        draws,
+        lambda drawn: (integers(drawn[:, 0], digits[0]), integers(drawn[:, 1], digits[1])),
+        lambda keys, values: _conflicts(keys, values, avoid),
+        repair,
+    )
+
+
+def redraw(
+    draws: Floats,
+    make: Callable[[Floats], tuple[Integers, Integers]],
+    conflicts: Callable[[Integers, Integers], Booleans],
+    repair: int,
+) -> tuple[Integers, Integers]:
+    """Make the keys and values of dictionaries, those of a dictionary again until nothing conflicts.
+
+    Args:
+        draws: Draws from [0, 1), a row for each dictionary; no row changes another.
+        make: From draws to keys and values, a row for each dictionary.
+        conflicts: From keys and values to which rows cannot stay.
+        repair: Seed for drawing those rows again.
+    """
+    keys, values = make(draws)
+    for row in np.flatnonzero(conflicts(keys, values)).tolist():
         rng = np.random.default_rng([repair, row])
         again = slice(row, row + 1)
-        while _conflicts(keys[again], values[again], avoid).any():
-            redrawn = rng.random(draws.shape[1:])
-            keys[row], values[row] = integers(redrawn[0], digits[0]), integers(redrawn[1], digits[1])
+        while conflicts(keys[again], values[again]).any():
+            keys[again], values[again] = make(rng.random((1, *draws.shape[1:])))
     return keys, values
 
 
-def _conflicts(keys: Integers, values: Integers, avoid: tuple[Sequence[int], Sequence[int]]) -> npt.NDArray[np.bool_]:
+def _conflicts(keys: Integers, values: Integers, avoid: tuple[Sequence[int], Sequence[int]]) -> Booleans:
     """Return which rows hold a gold key or value, or a key twice."""
     gold = [(part[..., None] == np.asarray(few)).any((1, 2)) for part, few in zip((keys, values), avoid, strict=True)]
     ascending = np.sort(keys, axis=1)
@@ -80,6 +107,54 @@ def pieces(keys: Integers, values: Integers, sizes: Integers) -> Pieces:
     rows[:, 1::4], rows[:, 2::4], rows[:, 3::4], rows[:, 4::4] = keys, COLON, values, COMMA
     rows[np.arange(4 * width) >= 4 * sizes[:, None]] = NOTHING
     return Pieces(rows, FRAGMENTS)
+
+
+def seats(rng: np.random.Generator, num_needles: int, holders: int, keys_per_gold: int) -> tuple[Integers, Integers]:
+    """Return the row of each needle, in turn among the first `holders`, and its place in that dictionary."""
+    slots = np.argsort(rng.random((holders, keys_per_gold)), axis=1)
+    numbers = np.arange(num_needles)
+    rows = numbers % holders
+    return rows, slots[rows, numbers // holders]
+
+
+def placing(
+    rng: np.random.Generator,
+    holders: int,
+    depths: Sequence[float] | None,
+    *,
+    shuffle_names: bool,
+    first_fraction: float,
+    front_fraction: float,
+    front_size: int,
+) -> Callable[[int], tuple[list[int], Integers]]:
+    """Return a function from a number of dictionaries to the places of the gold ones and the names of all.
+
+    Args:
+        rng: Source of all randomness.
+        holders: Dictionaries that hold needles.
+        depths: Their fixed relative depths, or None for random places.
+        shuffle_names: Name the dictionaries 1..n in random order instead of ascending.
+        first_fraction: Share of haystacks whose first gold dictionary is forced to the first place.
+        front_fraction: Share of those where it is forced among the first `front_size`.
+        front_size: Dictionaries that count as the front.
+    """
+    place_draws, (chance, front) = rng.random(holders), rng.random(2).tolist()
+    name_seed = int(rng.integers(2**63))
+
+    def place(num_items: int) -> tuple[list[int], Integers]:
+        names = np.arange(1, num_items + 1)
+        if shuffle_names:
+            names = np.random.default_rng([name_seed, num_items]).permutation(names)
+        if depths is not None:
+            return at_depths(depths, num_items), names
+        places = scatter(place_draws, num_items)
+        if chance < first_fraction:
+            places = to_front(places, 0)
+        elif chance < first_fraction + front_fraction:
+            places = to_front(places, int(front * min(front_size, num_items)))
+        return places, names
+
+    return place
 
 
 def scatter(draws: Floats, num_items: int) -> list[int]:
@@ -130,3 +205,34 @@ def order(places: Sequence[int], num_items: int) -> Integers:
     rows[others] = np.arange(len(places), num_items)
     rows[list(places)] = np.arange(len(places))
     return rows
+
+
+def check_seats(task: str, num_items: int, num_needles: int, keys_per_gold: int, keys_per_dict: Sequence[int]) -> None:
+    """Check that so many needles fit so many dictionaries.
+
+    Raises:
+        UserError: If they do not.
+    """
+    if num_items < 1 or num_needles < 1:
+        raise UserError(f"{task} needs at least 1 dictionary and 1 needle, not {num_items} and {num_needles}.")
+    if min(keys_per_gold, *keys_per_dict) < 1:
+        raise UserError("A dictionary needs at least 1 key: raise keys_per_gold and keys_per_dict.")
+    if num_needles > num_items * keys_per_gold:
+        raise UserError(
+            f"{num_needles} needles do not fit {num_items} dictionaries of {keys_per_gold} keys. "
+            f"Ask for at most {num_items * keys_per_gold} needles, or more dictionaries."
+        )
+
+
+def check_numbers(name: str, digits: Sequence[int], num_needles: int, needed: int) -> None:
+    """Check that there are enough numbers of so many digits to draw from until they differ.
+
+    Raises:
+        UserError: If there are not.
+    """
+    available = sum(9 * 10 ** (count - 1) for count in set(digits))
+    if available < needed:
+        raise UserError(
+            f"{name}={list(digits)} gives {available} numbers, but {num_needles} needles need {needed}. "
+            f"Allow more digits or ask for fewer needles."
+        )

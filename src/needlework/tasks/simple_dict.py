@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import NonNegativeFloat, PositiveInt
 
-from needlework.errors import UserError
 from needlework.tasks import dictionaries
 from needlework.tasks.dictionaries import CLOSING, OPENING, PREAMBLE
 from needlework.tasks.draft import Arrangement, Asked, Draft, Parts
@@ -66,35 +65,33 @@ class SimpleDict:
         gold_keys = dictionaries.distinct(rng, self.key_digits, num_needles)
         gold_values = dictionaries.distinct(rng, self.value_digits, num_needles, avoid=gold_keys)
         holders = min(num_needles, capacity)
-        slots = np.argsort(rng.random((holders, self.keys_per_gold)), axis=1)
-        place_draws, front_draws = rng.random(holders), rng.random(2).tolist()
-        name_seed, repair_seed = rng.integers(2**63, size=2).tolist()
+        rows, slots = dictionaries.seats(rng, num_needles, holders, self.keys_per_gold)
+        place = dictionaries.placing(
+            rng,
+            holders,
+            depths,
+            shuffle_names=self.shuffle_names,
+            first_fraction=self.first_fraction,
+            front_fraction=self.front_fraction,
+            front_size=self.front_size,
+        )
+        repair = int(rng.integers(2**63))
 
         # A row of draws for each dictionary, so that more of them do not change the first.
-        width = max(self.keys_per_gold, *self.keys_per_dict)
-        draws = rng.random((capacity, 1 + 2 * width))
-        sizes = np.asarray(self.keys_per_dict)[(draws[:, 0] * len(self.keys_per_dict)).astype(np.int64)]
+        draws = rng.random((capacity, 1 + 2 * self._width))
+        sizes = dictionaries.choose(draws[:, 0], self.keys_per_dict)
         sizes[:holders] = self.keys_per_gold
         digits, gold = (self.key_digits, self.value_digits), (gold_keys, gold_values)
-        keys, values = dictionaries.pairs(draws[:, 1:].reshape(capacity, 2, width), digits, gold, repair_seed)
-        for number, pair in enumerate(zip(gold_keys, gold_values, strict=True)):
-            row = number % holders
-            slot = slots[row, number // holders]
-            keys[row, slot], values[row, slot] = pair
+        keys, values = dictionaries.pairs(draws[:, 1:].reshape(capacity, 2, self._width), digits, gold, repair)
+        keys[rows, slots], values[rows, slots] = gold
 
         def arrange(num_items: int) -> Arrangement:
-            if depths is not None:
-                places = dictionaries.at_depths(depths, num_items)
-            else:
-                places = self._force(dictionaries.scatter(place_draws, num_items), front_draws, num_items)
-            names = np.arange(1, num_items + 1)
-            if self.shuffle_names:
-                names = np.random.default_rng([name_seed, num_items]).permutation(names)
+            places, names = place(num_items)
             needles = []
-            for number, (key, value) in enumerate(zip(gold_keys, gold_values, strict=True)):
-                place = places[number % holders]
-                answer = ("The value of key ", key, " is ", value, f" and it is in {OPENING}", int(names[place]), "].")
-                needles.append(Asked(self._question(key), answer, (str(value),), place))
+            for row, key, value in zip(rows.tolist(), gold_keys, gold_values, strict=True):
+                name = int(names[places[row]])
+                answer = ("The value of key ", key, " is ", value, f" and it is in {OPENING}", name, "].")
+                needles.append(Asked(self._question(key), answer, (str(value),), places[row]))
             return Arrangement(dictionaries.order(places, num_items), tuple(needles), names)
 
         contents = dictionaries.pieces(keys, values, sizes)
@@ -109,29 +106,13 @@ class SimpleDict:
             return ABOVE, key, " and the dictionary it is in."
         return ABOVE, key, TEMPLATE[0], key, TEMPLATE[1]
 
-    def _force(self, places: list[int], draws: list[float], num_items: int) -> list[int]:
-        """Force the first needle of a fraction of the haystacks to the front, as the official code does."""
-        if draws[0] >= self.first_fraction + self.front_fraction:
-            return places
-        front = int(draws[1] * min(self.front_size, num_items))
-        return dictionaries.to_front(places, 0 if draws[0] < self.first_fraction else front)
+    @property
+    def _width(self) -> int:
+        return max(self.keys_per_gold, *self.keys_per_dict)
 
     def _check(self, num_items: int, num_needles: int) -> None:
-        if num_items < 1 or num_needles < 1:
-            raise UserError(f"simple_dict needs at least 1 dictionary and 1 needle, not {num_items} and {num_needles}.")
-        if min(self.keys_per_gold, *self.keys_per_dict) < 1:
-            raise UserError("A dictionary needs at least 1 key: raise keys_per_gold and keys_per_dict.")
-        if num_needles > num_items * self.keys_per_gold:
-            raise UserError(
-                f"{num_needles} needles do not fit {num_items} dictionaries of {self.keys_per_gold} keys. "
-                f"Ask for at most {num_items * self.keys_per_gold} needles, or more dictionaries."
-            )
-        for name, digits in (("key_digits", self.key_digits), ("value_digits", self.value_digits)):
-            available = sum(9 * 10 ** (count - 1) for count in set(digits))
-            # Gold values avoid the gold keys, and every distractor avoids both, with room to draw.
-            needed = 2 * (2 * num_needles + max(self.keys_per_gold, *self.keys_per_dict))
-            if available < needed:
-                raise UserError(
-                    f"{name}={list(digits)} gives {available} numbers, but {num_needles} needles need {needed}. "
-                    f"Allow more digits or ask for fewer needles."
-                )
+        dictionaries.check_seats("simple_dict", num_items, num_needles, self.keys_per_gold, self.keys_per_dict)
+        # Gold values avoid the gold keys, and every distractor avoids both, with room to draw.
+        needed = 2 * (2 * num_needles + self._width)
+        dictionaries.check_numbers("key_digits", self.key_digits, num_needles, needed)
+        dictionaries.check_numbers("value_digits", self.value_digits, num_needles, needed)
