@@ -44,10 +44,14 @@ class Haystack:
     needles: tuple[Needle, ...]
     meta: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def context(self) -> str:
+        """What all needles are asked about: preamble and items, the items joined by newlines."""
+        return "\n\n".join(part for part in (self.preamble, "\n".join(self.items)) if part)
+
     def message(self, needle: Needle) -> str:
-        """Return the user message that asks `needle`: its parts joined by blank lines, the items by newlines."""
-        parts = (self.preamble, "\n".join(self.items), needle.question)
-        return "\n\n".join(part for part in parts if part)
+        """Return the user message that asks `needle`: the context, a blank line, the question."""
+        return "\n\n".join(part for part in (self.context, needle.question) if part)
 
 
 @dataclass(frozen=True, slots=True)

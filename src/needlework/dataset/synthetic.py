@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from needlework.dataset.budget import Counter, PlainCounter, fit
+from needlework.dataset.budget import fit
+from needlework.dataset.composer import Composer
+from needlework.dataset.encoded import Encoded
 from needlework.errors import BudgetError
 from needlework.haystack import Haystack
 from needlework.models.chat import Renderer
@@ -39,7 +41,7 @@ class SyntheticDataset(Sequence[Haystack]):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self.counter: Counter = PlainCounter(self.renderer)
+        self.composer = Composer(self.renderer)
         self._guess = 32
 
     def __len__(self) -> int:
@@ -64,6 +66,14 @@ class SyntheticDataset(Sequence[Haystack]):
         draft, num_items = self.draft(index)
         return draft.haystack(num_items, str(index))
 
+    def encoded(self, index: int) -> list[Encoded]:
+        """Return the rows of sample `index` as token ids.
+
+        Raises:
+            BudgetError: If it cannot fit `max_tokens`.
+        """
+        return self.composer.encode(*self.draft(index))
+
     def draft(self, index: int) -> tuple[Draft, int]:
         """Return the draft of sample `index` and its number of items.
 
@@ -72,7 +82,12 @@ class SyntheticDataset(Sequence[Haystack]):
         """
         if not 0 <= index < self.size:
             raise IndexError(index)
+        draft, num_items = self._sized(index)
+        if not self.composer.check(draft, num_items, index):
+            draft, num_items = self._sized(index)
+        return draft, num_items
 
+    def _sized(self, index: int) -> tuple[Draft, int]:
         def draw(capacity: int) -> Draft:
             # The same generator state for each capacity: only then do the drafts agree.
             return self.task.draft(np.random.default_rng([self.seed, index]), capacity, self.num_needles)
@@ -83,7 +98,7 @@ class SyntheticDataset(Sequence[Haystack]):
                 max_tokens=self.max_tokens,
                 min_items=self.task.min_items(self.num_needles),
                 num_needles=self.num_needles,
-                counter=self.counter,
+                counter=self.composer,
                 guess=self._guess,
             )
             self._guess = num_items + num_items // 16 + 2
@@ -92,7 +107,7 @@ class SyntheticDataset(Sequence[Haystack]):
         # A stream of its own: the task's must not depend on whether the size was drawn.
         num_items = int(np.random.default_rng([self.seed, index, 1]).integers(low, high + 1))
         draft = draw(num_items)
-        if (tokens := self.counter.count(draft, num_items)) > self.max_tokens:
+        if (tokens := self.composer.count(draft, num_items)) > self.max_tokens:
             raise BudgetError(
                 f"sample {index} with {num_items} items needs {tokens} tokens, but max_tokens={self.max_tokens}. "
                 f"Raise max_tokens or ask for fewer items."

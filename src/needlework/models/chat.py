@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, chain, pairwise
 from typing import TYPE_CHECKING, Any
 
 from needlework.errors import ModelError
@@ -37,14 +38,19 @@ class Renderer:
         tokenizer: The model's own tokenizer, with its chat template. Without a template the user
             message is the whole prompt, followed by a newline.
         system: A system message; most open models get none (arXiv 2406.19292 gives OpenAI's one).
+        conversation: Ask the needles of a haystack as the turns of one conversation, each later question by
+            itself, where data are written that way. Otherwise each needle is a chat of its own.
 
     Raises:
         ModelError: If the chat template refuses the messages.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, system: str | None = None) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, system: str | None = None, conversation: bool = False
+    ) -> None:
         self.tokenizer = tokenizer
         self.system = system
+        self.conversation = conversation
         # Chat templates write the beginning-of-sequence token themselves.
         begins = tokenizer.chat_template is None and bool(tokenizer("")["input_ids"])
         self._bos = (tokenizer.bos_token or "") if begins else ""
@@ -54,13 +60,13 @@ class Renderer:
         message = haystack.message(needle)
         if self.tokenizer.chat_template is None:
             return self._bos + message + "\n"
-        return self._render(message, None)
+        return self._render([("user", message)])
 
     def completion(self, haystack: Haystack, needle: Needle) -> str:
         """Return the text to train on: the answer and the end-of-turn marker, as the template writes them."""
         if self.tokenizer.chat_template is not None:
             prompt = self.prompt(haystack, needle)
-            whole = self._render(haystack.message(needle), needle.answer)
+            whole = self._render([("user", haystack.message(needle)), ("assistant", needle.answer)])
             # Templates put a newline behind the end of turn, which the model never has to write.
             if whole.startswith(prompt) and needle.answer in whole[len(prompt) :]:
                 return whole[len(prompt) :].rstrip("\n")
@@ -83,7 +89,9 @@ class Renderer:
         return rows
 
     def count(self, haystack: Haystack) -> int:
-        """Return the tokens of the longest prompt with its answer."""
+        """Return the tokens of the longest prompt with its answer, or of the conversation."""
+        if self.conversation:
+            return len(self.turns(haystack)[1])
         return max(len(prompt) + len(completion) for prompt, completion in self.rows(haystack))
 
     def pack(self, haystack: Haystack) -> PackedRow:
@@ -99,31 +107,76 @@ class Renderer:
             answers=tuple(len(completion) for _, completion in rows),
         )
 
+    def turns(self, haystack: Haystack) -> tuple[str, list[int], list[tuple[int, int]]]:
+        """Return the one conversation that asks all needles in turn.
+
+        Returns:
+            The text, its ids, and for each answer with its end-of-turn marker its tokens' [start, end).
+
+        Raises:
+            ModelError: If the chat template cannot render several turns.
+        """
+        text, spans = self._conversation(haystack)
+        cuts = list(chain.from_iterable(spans))
+        whole, *beginnings = self.encode([text, *(text[:cut] for cut in cuts)])
+        if all(whole[: len(ids)] == ids for ids in beginnings):
+            ids, ends = whole, [len(each) for each in beginnings]
+        else:
+            # As in `rows`: what merges across a seam would never be asked.
+            pieces = self.encode([text[start:end] for start, end in pairwise([0, *cuts])])
+            ids, ends = list(chain.from_iterable(pieces)), list(accumulate(map(len, pieces)))
+        return text, ids, list(zip(ends[::2], ends[1::2], strict=True))
+
+    def _conversation(self, haystack: Haystack) -> tuple[str, list[tuple[int, int]]]:
+        """Return the text of the conversation and the characters of each answer with its end-of-turn marker."""
+        if self.tokenizer.chat_template is None:
+            raise ModelError("the model has no chat template, and a conversation needs one. Leave out --conversation.")
+        first, *others = haystack.needles
+        questions = [haystack.message(first), *(needle.question for needle in others)]
+        answers = [needle.answer for needle in haystack.needles]
+        turns = []
+        for question, answer in zip(questions, answers, strict=True):
+            turns += [("user", question), ("assistant", answer)]
+        text = self._render(turns)
+        before, _, after = self.completion(haystack, first).partition(first.answer)
+        spans, end = [], 0
+        for number, (question, answer) in enumerate(zip(questions, answers, strict=True), start=1):
+            # Templates may strip what they are given.
+            asked = text.find(question.strip(), end)
+            start = text.find(before + answer + after, asked + len(question.strip()))
+            if min(asked, start) < 0:
+                raise ModelError(
+                    f"the model's chat template drops or changes turn {number} of {len(answers)}, "
+                    f"so it cannot write conversations. Leave out --conversation."
+                )
+            end = start + len(before + answer + after)
+            spans.append((start, end))
+        return text[:end], spans
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the ids of texts that hold their special tokens already."""
         ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
         return ids
 
-    def _render(self, message: str, answer: str | None) -> str:
+    def _render(self, turns: Sequence[tuple[str, str]]) -> str:
+        """Return the text of turns, each a role and what it says; behind a user the assistant is to go on."""
         from jinja2 import TemplateError
 
-        messages: list[dict[str, Any]] = [{"role": "user", "content": message}]
         if self.system is not None:
-            messages.insert(0, {"role": "system", "content": self.system})
-        if answer is not None:
-            messages.append({"role": "assistant", "content": answer})
+            turns = [("system", self.system), *turns]
+        messages: list[dict[str, Any]] = [{"role": role, "content": content} for role, content in turns]
         try:
             return str(
                 self.tokenizer.apply_chat_template(
                     messages,
                     tokenize=False,
-                    add_generation_prompt=answer is None,
+                    add_generation_prompt=turns[-1][0] == "user",
                     # Qwen3 would otherwise think first; other templates ignore it.
                     enable_thinking=False,
                 )
             )
         except TemplateError as error:
-            roles = ", ".join(each["role"] for each in messages)
+            roles = ", ".join(role for role, _ in turns)
             raise ModelError(f"the model's chat template refuses the roles {roles}: {error}") from None
 
 

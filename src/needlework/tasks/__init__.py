@@ -13,9 +13,11 @@ from needlework.errors import RecipeError
 from needlework.tasks.absent import Absent
 from needlework.tasks.chain import Chain
 from needlework.tasks.collect import Collect
+from needlework.tasks.mixture import Mixture
 from needlework.tasks.multi_subkey import MultiSubkey
 from needlework.tasks.near_duplicates import NearDuplicates
 from needlework.tasks.protocol import Task
+from needlework.tasks.records import Records
 from needlework.tasks.same_key import SameKey
 from needlework.tasks.simple_dict import SimpleDict
 
@@ -27,6 +29,8 @@ TASKS: dict[str, type[Task]] = {
     "collect": Collect,
     "chain": Chain,
     "absent": Absent,
+    "records": Records,
+    "mixture": Mixture,
 }
 
 
