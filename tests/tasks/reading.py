@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,14 +17,24 @@ ABOVE = "Above is a list of dictionaries such that each key and value is an inte
 
 def dictionaries(haystack: Haystack) -> dict[int, dict[int, int]]:
     """Return the pairs of each dictionary by its name, in order."""
+    found = _read(haystack.items)
+    assert list(found) == list(range(1, len(haystack.items) + 1))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _read(items: tuple[str, ...]) -> dict[int, dict[int, int]]:
     found: dict[int, dict[int, int]] = {}
-    for item in haystack.items:
+    for item in items:
         match = re.fullmatch(r"Dictionary \[(\d+)\] \{(\d+: \d+(?:, \d+: \d+)*)\}", item)
         assert match
-        pairs = [tuple(map(int, pair.split(": "))) for pair in match[2].split(", ")]
-        assert len(dict(pairs)) == len(pairs)
-        found[int(match[1])] = dict(pairs)
-    assert list(found) == list(range(1, len(haystack.items) + 1))
+        keys, values = [], []
+        for pair in match[2].split(", "):
+            key, value = pair.split(": ")
+            keys.append(int(key))
+            values.append(int(value))
+        assert len(set(keys)) == len(keys)
+        found[int(match[1])] = dict(zip(keys, values, strict=True))
     return found
 
 
