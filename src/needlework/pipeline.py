@@ -279,13 +279,13 @@ def _renderer(model: Model, progress: Progress) -> Renderer:
 
 def _benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Benchmark]:
     from needlework.benchmarks import knowledge, kv, mdqa
-    from needlework.dataset.budget import fit
+    from needlework.dataset.budget import Budget
     from needlework.dataset.composer import Composer
 
     counter = Composer(renderer)
 
     def fit_needles(draw: Callable[[int], Draft], max_tokens: int, num_needles: int) -> tuple[Draft, int]:
-        return fit(draw, max_tokens=max_tokens, min_items=num_needles, num_needles=num_needles, counter=counter)
+        return Budget(max_tokens, counter).fit(draw, min_items=num_needles, num_needles=num_needles)
 
     built = []
     if chosen.kv:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from needlework.benchmarks import Benchmark, kv
-from needlework.dataset.budget import PlainCounter, fit
+from needlework.dataset.budget import Budget, PlainCounter
 from needlework.errors import BudgetError
 from needlework.haystack import Needle
 from needlework.models.chat import Renderer
@@ -16,8 +16,7 @@ NEEDLE = Needle("a", "a", "?", "The value of key 9205 is 9318 and it is in Dicti
 
 def build(renderer: Renderer, **changes: object) -> Benchmark:
     def fitted(draw: Callable[[int], Draft], max_tokens: int, needles: int) -> tuple[Draft, int]:
-        counter = PlainCounter(renderer)
-        return fit(draw, max_tokens=max_tokens, min_items=needles, num_needles=needles, counter=counter)
+        return Budget(max_tokens, PlainCounter(renderer)).fit(draw, min_items=needles, num_needles=needles)
 
     options = {"lengths": (500, 900), "depths": (0.0, 0.5, 1.0), "haystacks": 4, "template": True, "seed": 0}
     return kv.build(**(options | changes), fit=fitted)  # type: ignore[arg-type]

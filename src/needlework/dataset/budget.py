@@ -41,74 +41,74 @@ class PlainCounter:
         return self.renderer.count(draft.haystack(num_items, ""))
 
 
-def fit(
-    draw: Callable[[int], Draft],
-    *,
-    max_tokens: int,
-    min_items: int,
-    num_needles: int,
-    counter: Counter,
-    guess: int = 32,
-) -> tuple[Draft, int]:
-    """Return a draft and the largest number of its items whose longest prompt and answer fit `max_tokens`.
+class Budget:
+    """Finds how many items fit.
 
     The lengths of the items, summed up, say how many should fit; exact counts decide. So the budget is
     filled to within one item: with one item more it would be exceeded.
 
     Args:
-        draw: From a capacity to a draft. Drafts of `num_needles` items and more agree in the rows both have.
         max_tokens: Upper bound of prompt and answer, counted with the chat template.
-        min_items: The fewest items the task can have.
-        num_needles: Needles in the haystack.
         counter: Counts with the model's own tokenizer and template.
-        guess: Capacity to begin with; the result does not depend on it.
-
-    Raises:
-        BudgetError: If not even the smallest haystack fits; names the smallest budget that would do.
     """
-    lowest = max(min_items, num_needles)
-    capacity = max(guess, lowest + 1)
-    while True:
-        draft = draw(capacity)
-        sums = np.cumsum(counter.lengths(draft))
-        smallest = counter.count(draft, lowest)
-        if smallest > max_tokens:
-            return _crowded(draw, range(lowest - 1, min_items - 1, -1), max_tokens, smallest, counter)
-        # Rows 0 .. n - 1 take sums[n - 1] tokens, so n items take this much more than the lowest number.
-        room = max_tokens - smallest + sums[lowest - 1]
-        if room < sums[-1]:
-            break
-        capacity += int((room - sums[-1]) * capacity / sums[-1]) + 4
-    num_items = max(lowest, int(np.searchsorted(sums, room, side="right")))
-    while num_items > lowest and counter.count(draft, num_items) > max_tokens:
-        num_items -= 1
-    while num_items < capacity and counter.count(draft, num_items + 1) <= max_tokens:
-        num_items += 1
-    # Only where items are much shorter among others than alone can a whole draft have been too few.
-    if num_items == capacity:
-        return fit(
-            draw,
-            max_tokens=max_tokens,
-            min_items=min_items,
-            num_needles=num_needles,
-            counter=counter,
-            guess=2 * capacity,
+
+    def __init__(self, max_tokens: int, counter: Counter) -> None:
+        self.max_tokens = max_tokens
+        self.counter = counter
+        # What was found of one haystack is a good first guess for the next; results do not depend on it.
+        self._capacity = 32
+        self._overhead = 0
+
+    def fit(self, draw: Callable[[int], Draft], *, min_items: int, num_needles: int) -> tuple[Draft, int]:
+        """Return a draft and the largest number of its items whose longest prompt and answer fit.
+
+        Args:
+            draw: From a capacity to a draft. Drafts of `num_needles` items and more agree in the rows both have.
+            min_items: The fewest items the task can have.
+            num_needles: Needles in the haystack.
+
+        Raises:
+            BudgetError: If not even the smallest haystack fits; names the smallest budget that would do.
+        """
+        lowest, capacity = max(min_items, num_needles), self._capacity
+        while True:
+            capacity = max(capacity, lowest + 1)
+            draft = draw(capacity)
+            sums = np.cumsum(self.counter.lengths(draft))
+            num_items = self._closest(sums, lowest)
+            tokens = self.counter.count(draft, num_items)
+            self._overhead = tokens - int(sums[num_items - 1])
+            if self._closest(sums, lowest) != num_items:
+                num_items = self._closest(sums, lowest)
+                tokens = self.counter.count(draft, num_items)
+            while tokens > self.max_tokens and num_items > lowest:
+                num_items -= 1
+                tokens = self.counter.count(draft, num_items)
+            if tokens > self.max_tokens:
+                return self._crowded(draw, range(lowest - 1, min_items - 1, -1), lowest, tokens)
+            while num_items < capacity and self.counter.count(draft, num_items + 1) <= self.max_tokens:
+                num_items += 1
+            if num_items < capacity:
+                self._capacity = num_items + num_items // 32 + 2
+                return draft, num_items
+            spare = self.max_tokens - self._overhead - int(sums[-1])
+            capacity += max(capacity // 8, int(spare * capacity / sums[-1])) + 4
+
+    def _closest(self, sums: Integers, lowest: int) -> int:
+        """Return how many items fit if they have these lengths."""
+        fitting = int(np.searchsorted(sums, self.max_tokens - self._overhead, side="right"))
+        return min(max(fitting, lowest), len(sums))
+
+    def _crowded(self, draw: Callable[[int], Draft], sizes: range, fewest: int, needed: int) -> tuple[Draft, int]:
+        """Fit fewer items than needles, which share items then: each number of items is a draft of its own."""
+        draft = draw(fewest)
+        for fewest in sizes:
+            draft = draw(fewest)
+            needed = self.counter.count(draft, fewest)
+            if needed <= self.max_tokens:
+                return draft, fewest
+        raise BudgetError(
+            f"max_tokens={self.max_tokens}, but the smallest {draft.task} haystack ({fewest} items, "
+            f"{len(draft.arrange(fewest).needles)} needles) needs {needed} with this tokenizer and chat template. "
+            f"Raise max_tokens to at least {needed}."
         )
-    return draft, num_items
-
-
-def _crowded(
-    draw: Callable[[int], Draft], sizes: range, max_tokens: int, smallest: int, counter: Counter
-) -> tuple[Draft, int]:
-    """Fit fewer items than needles, which share items then: each number of items is a draft of its own."""
-    fewest, needed = sizes.start + 1, smallest
-    for num_items in sizes:
-        draft = draw(num_items)
-        fewest, needed = num_items, counter.count(draft, num_items)
-        if needed <= max_tokens:
-            return draft, num_items
-    task, needles = (draft := draw(fewest)).task, len(draft.arrange(fewest).needles)
-    raise BudgetError(
-        f"max_tokens={max_tokens}, but the smallest {task} haystack ({fewest} items, {needles} needles) needs "
-        f"{needed} with this tokenizer and chat template. Raise max_tokens to at least {needed}."
-    )

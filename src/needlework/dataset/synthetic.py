@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from needlework.dataset.budget import fit
+from needlework.dataset.budget import Budget
 from needlework.dataset.composer import Composer
 from needlework.dataset.encoded import Encoded
 from needlework.errors import BudgetError
@@ -42,7 +42,7 @@ class SyntheticDataset(Sequence[Haystack]):
 
     def __post_init__(self) -> None:
         self.composer = Composer(self.renderer)
-        self._guess = 32
+        self.budget = Budget(self.max_tokens, self.composer)
 
     def __len__(self) -> int:
         return self.size
@@ -93,16 +93,7 @@ class SyntheticDataset(Sequence[Haystack]):
             return self.task.draft(np.random.default_rng([self.seed, index]), capacity, self.num_needles)
 
         if self.num_items is None:
-            draft, num_items = fit(
-                draw,
-                max_tokens=self.max_tokens,
-                min_items=self.task.min_items(self.num_needles),
-                num_needles=self.num_needles,
-                counter=self.composer,
-                guess=self._guess,
-            )
-            self._guess = num_items + num_items // 16 + 2
-            return draft, num_items
+            return self.budget.fit(draw, min_items=self.task.min_items(self.num_needles), num_needles=self.num_needles)
         low, high = self.num_items
         # A stream of its own: the task's must not depend on whether the size was drawn.
         num_items = int(np.random.default_rng([self.seed, index, 1]).integers(low, high + 1))

@@ -24,8 +24,10 @@ def integers(draws: Floats, digits: Sequence[int]) -> Integers:
     """Turn draws from [0, 1) into integers of as many digits: the number of digits uniformly, then uniformly in it."""
     scaled = draws * len(digits)
     choice = scaled.astype(np.int64)
-    low = (10 ** (np.asarray(digits, dtype=np.int64) - 1))[choice]
-    return low + ((scaled - choice) * 9 * low).astype(np.int64)
+    low = np.array([10 ** (count - 1) for count in digits])[choice]
+    scaled -= choice
+    scaled *= 9 * low
+    return low + scaled.astype(np.int64)
 
 
 def choose(draws: Floats, options: Sequence[int]) -> Integers:
@@ -37,8 +39,11 @@ def distinct(rng: np.random.Generator, digits: Sequence[int], count: int, avoid:
     """Draw different integers that are none of those to avoid."""
     found: dict[int, None] = {}
     while len(found) < count:
-        for number in integers(rng.random(2 * count), digits).tolist():
-            if number not in avoid:
+        for draw in rng.random(2 * count).tolist():
+            # As `integers` does; for a few numbers the array is not worth its while.
+            choice, rest = divmod(draw * len(digits), 1)
+            low = 10 ** (digits[int(choice)] - 1)
+            if (number := low + int(rest * 9 * low)) not in avoid:
                 found[number] = None
     return list(found)[:count]
 
@@ -86,18 +91,19 @@ def redraw(
     for row in np.flatnonzero(conflicts(keys, values)).tolist():
         rng = np.random.default_rng([repair, row])
         again = slice(row, row + 1)
-        while conflicts(keys[again], values[again]).any():
+        while True:
             keys[again], values[again] = make(rng.random((1, *draws.shape[1:])))
+            if not conflicts(keys[again], values[again]).any():
+                break
     return keys, values
 
 
 def _conflicts(keys: Integers, values: Integers, avoid: tuple[Sequence[int], Sequence[int]]) -> Booleans:
     """Return which rows hold a gold key or value, or a key twice."""
-    gold = [(part[..., None] == np.asarray(few)).any((1, 2)) for part, few in zip((keys, values), avoid, strict=True)]
     ascending = np.sort(keys, axis=1)
-    twice = (ascending[:, 1:] == ascending[:, :-1]).any(1)
-    conflicts: npt.NDArray[np.bool_] = gold[0] | gold[1] | twice
-    return conflicts
+    equal = [ascending[:, 1:] == ascending[:, :-1]]
+    equal += [(part[..., None] == few).reshape(len(keys), -1) for part, few in zip((keys, values), avoid, strict=True)]
+    return np.asarray(np.concatenate(equal, axis=1).any(1))
 
 
 def pieces(keys: Integers, values: Integers, sizes: Integers) -> Pieces:
