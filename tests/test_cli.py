@@ -11,6 +11,7 @@ import pytest
 from needlework import cli, pipeline
 from needlework.haystack import Prediction, write
 from needlework.storage import write_json
+from tests.official.conftest import write_config
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -58,11 +59,12 @@ def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(
         (["list", "things"], "no list of 'things'"),
         (["generate", "simple_dict", "--format", "csv", "--output", "x"], "no format 'csv'. Known: messages"),
         (["generate", "simple_dict", "--max-tokens", "50", "--output", "x"], "Raise max_tokens to at least"),
-        (["show", "simple_dikt"], "no task, recipe or file 'simple_dikt'. Known: simple_dict"),
-        (["show", "simple_dict", "--max-tokens", "50"], "Raise max_tokens to at least"),
-        (["show", "simple_dict", "--model", "./none"], "there is no model folder ./none"),
-        (["inspect", "nowhere"], "there is no folder nowhere"),
-        (["inspect", "."], "no finished dataset: it has no manifest.json"),
+        (["generate", "--output", "x"], "name a TASK or a RECIPE, or give --official FILE"),
+        (
+            ["generate", "simple_dict", "--official", "f.yaml", "--output", "x"],
+            "takes --model, --seed and --output only",
+        ),
+        (["generate", "--official", "none.yaml", "--output", "x"], "cannot read the configuration none.yaml"),
     ],
 )
 def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(
@@ -124,47 +126,15 @@ def test_generate_writes_rows_and_a_manifest(
     assert manifest["settings"]["seed"] == 1
 
 
-def test_show_prints_a_sample_of_a_task_or_recipe(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model_folder: Path
-) -> None:
-    options = ["--model", str(model_folder), "--max-tokens", "600", "--needles", "2", "--index", "7"]
-    pages = []
-    for source in ("simple_dict", "smollm2-135m"):
-        assert call(monkeypatch, "show", source, *options, "--set", "data.items=null") == 0
-        pages.append(capsys.readouterr().out)
-    assert pages[0].startswith("simple_dict, sample 7 of seed 0")
-    assert "«The value of key" in pages[0]
-    assert pages[0] == pages[1]
-
-
-def test_show_marks_with_signs_only_where_there_is_no_colour(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model_folder: Path
-) -> None:
-    options = ["--model", str(model_folder), "--max-tokens", "600", "--needles", "2"]
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm-256color")
-    assert call(monkeypatch, "show", "simple_dict", *options) == 0
-    colourful = capsys.readouterr().out
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert call(monkeypatch, "show", "simple_dict", *options) == 0
-    assert "«" not in colourful
-    assert "«" in capsys.readouterr().out
-
-
-def test_inspect_reads_what_generate_wrote_and_names_a_damaged_file(
+def test_generate_runs_an_official_configuration(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
 ) -> None:
-    options = ["--model", str(model_folder), "--max-tokens", "600", "--num-haystacks", "3", "--needles", "2"]
-    assert call(monkeypatch, "generate", "simple_dict", *options, "--output", str(tmp_path)) == 0
-    capsys.readouterr()
-    assert call(monkeypatch, "inspect", str(tmp_path)) == 0
-    text = capsys.readouterr().out
-    assert "rows        6" in text
-    assert "Depth of the gold item, 0 % the first item (6 needles)" in text
-    shard = next(tmp_path.rglob("*.jsonl"))
-    shard.write_bytes(shard.read_bytes()[:-1])
-    assert call(monkeypatch, "inspect", str(tmp_path)) == 2
-    assert f"{shard} is damaged" in capsys.readouterr().err
+    path = write_config(tmp_path, num_train=4, num_eval=2, num_dicts=3, frac_top5=0, alias="name")
+    options = ["--model", str(model_folder), "--seed", "1", "--output", str(tmp_path / "out")]
+    assert call(monkeypatch, "generate", "--official", str(path), *options) == 0
+    assert "name_seed1.json" in capsys.readouterr().out
+    names = {each.name for each in (tmp_path / "out").iterdir()}
+    assert names == {"name_seed1_train_4.jsonl", "name_seed1_eval_2.jsonl", "name_seed1.json"}
 
 
 def test_compare_prints_a_table_and_writes_on_request(
@@ -204,7 +174,4 @@ def test_evaluate_asks_the_chosen_benchmarks(
 def test_help_answers_without_heavy_imports() -> None:
     result = subprocess.run([sys.executable, "-m", "needlework", "--help"], capture_output=True, text=True)
     assert result.returncode == 0
-    assert all(
-        name in result.stdout
-        for name in ("run", "generate", "show", "inspect", "evaluate", "compare", "report", "list")
-    )
+    assert all(name in result.stdout for name in ("run", "generate", "show", "inspect", "finetune", "evaluate", "list"))

@@ -28,8 +28,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"haystack", "errors"},
     "looking": {"haystack", "models", "dataset", "errors"},
     "recipe": {"errors"},
+    "official": {"recipe", "tasks", "models", "storage", "progress", "errors"},
 }
-TIES = {"pipeline", "cli", "__init__", "__main__"}
+TIES = {"pipeline", "cli", "cli_data", "__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

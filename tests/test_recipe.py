@@ -96,15 +96,10 @@ def test_a_missing_recipe_suggests_the_nearest() -> None:
         recipe.load("smollm-135m")
 
 
-def test_a_datasets_recipe_leaves_out_what_only_its_manifest_has() -> None:
-    settings = {
-        "model": {"name": "some/model", "fingerprint": "0"},
-        "seed": 3,
-        "task": "simple_dict",
-        "needles": 2,
-        "haystacks_per_shard": 5,
-    }
-    made = recipe.of_dataset(settings)
+@pytest.mark.parametrize("data", [{"needles": 2}, {"data": {"needles": 2}}])
+def test_a_datasets_recipe_leaves_out_what_only_its_manifest_has(data: dict[str, object]) -> None:
+    model = {"name": "some/model", "fingerprint": "0"}
+    made = recipe.of_dataset({"model": model, "seed": 3, "haystacks_per_shard": 5, **data})
     assert made == recipe.parse({"seed": 3, "model": {"name": "some/model"}, "data": {"needles": 2}})
 
 

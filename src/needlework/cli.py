@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from needlework import cli_data
 from needlework.errors import RecipeError, UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from needlework.recipe import Recipe
 
 app = typer.Typer(
@@ -26,14 +25,9 @@ app = typer.Typer(
 )
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a YAML file.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change a value of the recipe.")]
+Set = cli_data.Set
 Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the results.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
-Source = Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")]
-Tokenizer = Annotated[str | None, typer.Option("--model", help="Whose tokenizer counts; default: the recipe's.")]
-MaxTokens = Annotated[int | None, typer.Option(help="Bound of prompt and answer.")]
-Needles = Annotated[int | None, typer.Option(help="Needles in each haystack.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of the dataset.")]
 
 # What the system says where a folder cannot be written.
 UNWRITABLE = {
@@ -129,17 +123,30 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> Non
 
 @app.command()
 def generate(
-    source: Source,
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the files.")],
-    model: Tokenizer = None,
-    max_tokens: MaxTokens = None,
+    source: Annotated[
+        str | None, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")
+    ] = None,
+    official: Annotated[
+        Path | None,
+        typer.Option("--official", metavar="FILE", help="A configuration of the paper's own code, instead."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Whose tokenizer counts tokens; default: the recipe's.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Bound of prompt and answer.")] = None,
     num_haystacks: Annotated[int | None, typer.Option(help="Haystacks.")] = None,
-    needles: Needles = None,
-    seed: Seed = None,
+    needles: Annotated[int | None, typer.Option(help="Needles in each haystack.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the dataset.")] = None,
     format: Annotated[str, typer.Option(help="`needlework list formats` shows them.")] = "messages",
     set: Set = None,
 ) -> None:
     """Write synthetic haystacks as training data."""
+    if official:
+        if source or set or format != "messages" or any((max_tokens, num_haystacks, needles)):
+            raise UserError("--official takes --model, --seed and --output only: its FILE says the rest.")
+        _generate_official(official, output, model, seed)
+        return
+    if source is None:
+        raise UserError("name a TASK or a RECIPE, or give --official FILE.")
     from needlework import pipeline
     from needlework.progress import Terminal
 
@@ -152,47 +159,13 @@ def generate(
         "data.needles": needles,
         "seed": seed,
     }
-    loaded = _synthetic(source, values, set)
+    loaded = cli_data.synthetic(source, values, set)
     _interruptible()
     print(f"Rows: {pipeline.generate(loaded, output, Terminal())}")
 
 
-@app.command()
-def show(
-    source: Source,
-    model: Tokenizer = None,
-    max_tokens: MaxTokens = None,
-    needles: Needles = None,
-    seed: Seed = None,
-    index: Annotated[int, typer.Option(min=0, help="Which sample.")] = 0,
-    full: Annotated[bool, typer.Option("--full", help="Every item and question, not only the gold ones.")] = False,
-    set: Set = None,
-) -> None:
-    """Print a sample with its gold pairs and supervised text."""
-    from needlework import pipeline
-    from needlework.looking.show import show as page
-    from needlework.progress import Terminal
-
-    values = {"model.name": model, "data.max_tokens": max_tokens, "data.needles": needles, "seed": seed}
-    # A sample does not depend on how many there are.
-    loaded = _synthetic(source, {**values, "data.haystacks": index + 1}, set)
-    data, console = pipeline.dataset(loaded, progress=Terminal()), _console()
-    console.print(page(data, index, full=full, plain=console.no_color or not console.color_system))
-
-
-@app.command()
-def inspect(folder: Annotated[Path, typer.Argument(help="Folder of a finished dataset.")]) -> None:
-    """Check a dataset's files and print what they hold."""
-    from needlework import pipeline
-    from needlework import recipe as recipes
-    from needlework.looking.inspection import inspect as look
-    from needlework.looking.inspection import table
-    from needlework.progress import Terminal
-
-    progress = Terminal()
-    with progress.bar("inspect") as update:
-        found = look(folder, lambda settings: pipeline.dataset(recipes.of_dataset(settings), progress=progress), update)
-    _console().print(table(found))
+app.command()(cli_data.show)
+app.command()(cli_data.inspect)
 
 
 FORMATS = {"messages": "JSONL, one chat of user and assistant for each needle"}
@@ -220,24 +193,20 @@ def list_(what: Annotated[str, typer.Argument(help="tasks, benchmarks, formats o
         print(f"{name:16} {text}")
 
 
+def _generate_official(path: Path, output: Path, model: str | None, seed: int | None) -> None:
+    from needlework import official
+    from needlework.progress import Terminal
+    from needlework.recipe import Model
+
+    _interruptible()
+    manifest = official.generate(path, output, seed=seed or 0, model=model or Model().name, progress=Terminal())
+    print(f"Manifest: {manifest}")
+
+
 def _recipe(name: str, overrides: list[str] | None) -> Recipe:
     from needlework import recipe as recipes
 
     return recipes.load(name, overrides or ())
-
-
-def _synthetic(source: str, values: dict[str, Any], overrides: list[str] | None) -> Recipe:
-    """Return a task's recipe of defaults, or the recipe of a name or file, with the values that are given."""
-    from needlework import recipe as recipes
-    from needlework.tasks import TASKS
-
-    changes = [f"{key}={value}" for key, value in values.items() if value is not None] + (overrides or [])
-    if source in TASKS:
-        return recipes.parse({"data": {"task": source}}, changes)
-    if source not in recipes.names() and not Path(source).exists():
-        known = ", ".join([*TASKS, *recipes.names()])
-        raise RecipeError(f"there is no task, recipe or file {source!r}. Known: {known}.")
-    return recipes.load(source, changes)
 
 
 def _default(field: Any) -> Any:
@@ -255,17 +224,13 @@ def _print_plan(recipe: Recipe) -> None:
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:
-    from needlework.report.table import table
-
-    console = _console()
-    console.print(table(comparison))
-    console.print(comparison["method"], style="dim", markup=False)
-
-
-def _console() -> Console:
     from rich.console import Console
 
-    return Console(highlight=False)
+    from needlework.report.table import table
+
+    console = Console(highlight=False)
+    console.print(table(comparison))
+    console.print(comparison["method"], style="dim", markup=False)
 
 
 def _interruptible() -> None:

@@ -49,7 +49,7 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
         progress.say(f"Nothing to do: {output} is finished.")
         return _load(output / "comparison.json")
     if not (output / "train" / "summary.json").exists():
-        _check_training(recipe, _renderer(recipe.model, progress))
+        _check_training(recipe, make_renderer(recipe.model, progress))
     evaluate(recipe.model, recipe.evaluate, recipe.seed, output / "before", progress)
     finetune(recipe, output, progress)
     tuned = recipe.model.model_copy(update={"name": str(output / "train" / "model")})
@@ -87,7 +87,7 @@ def evaluate(model: Model, benchmarks: Evaluate, seed: int, folder: Path, progre
     from needlework.inference.hf import HFBackend
 
     progress.say(f"Evaluating {model.name}")
-    renderer = _renderer(model, progress)
+    renderer = make_renderer(model, progress)
     built = _benchmarks(benchmarks, seed, renderer)
     if not path.exists():
         write_json(folder / "environment.json", describe())
@@ -127,7 +127,7 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     recipe = _settle(recipe, output)
     if (folder / "summary.json").exists():
         return folder / "model"
-    renderer = _renderer(recipe.model, progress)
+    renderer = make_renderer(recipe.model, progress)
     _check_training(recipe, renderer)
     from needlework.models.loading import load_model
     from needlework.train.trainer import TrainSettings
@@ -153,8 +153,8 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     return target
 
 
-def dataset(recipe: Recipe, renderer: Renderer | None = None, progress: Progress | None = None) -> SyntheticDataset:
-    """Return the haystacks of a recipe, made when asked for; by default with its model's own tokenizer."""
+def dataset(recipe: Recipe, renderer: Renderer) -> SyntheticDataset:
+    """Return the haystacks of a recipe, made when asked for."""
     from needlework.dataset.synthetic import SyntheticDataset
     from needlework.tasks import make_task
 
@@ -165,7 +165,7 @@ def dataset(recipe: Recipe, renderer: Renderer | None = None, progress: Progress
         max_tokens=recipe.data.max_tokens,
         num_items=recipe.data.items,
         seed=recipe.seed,
-        renderer=renderer or _renderer(recipe.model, progress or Silent()),
+        renderer=renderer,
     )
 
 
@@ -174,7 +174,7 @@ def generate(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     progress = progress or Silent()
     from needlework.dataset.export import write_messages
 
-    data = dataset(recipe, _renderer(recipe.model, progress))
+    data = dataset(recipe, make_renderer(recipe.model, progress))
     from needlework.models.loading import fingerprint
 
     model = recipe.model.model_dump(mode="json") | {"fingerprint": fingerprint(recipe.model.name)}
@@ -267,14 +267,16 @@ def _load(path: Path) -> dict[str, Any]:
     return value
 
 
-def _renderer(model: Model, progress: Progress) -> Renderer:
+def make_renderer(model: Model, progress: Progress, conversation: bool = False) -> Renderer:
+    """Return the renderer of a model, unpacking the embedded one where that was not done yet."""
     from needlework.models import embedded
     from needlework.models.chat import Renderer
     from needlework.models.loading import load_tokenizer
 
-    if model.name == embedded.NAME and not embedded.is_converted():
-        progress.say(f"Unpacking the embedded model {model.name}, once: about half a minute")
-    return Renderer(load_tokenizer(model.name, trust_remote_code=model.trust_remote_code), model.system)
+    if notice := embedded.notice(model.name):
+        progress.say(notice)
+    tokenizer = load_tokenizer(model.name, trust_remote_code=model.trust_remote_code)
+    return Renderer(tokenizer, model.system, conversation)
 
 
 def _benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Benchmark]:

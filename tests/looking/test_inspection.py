@@ -13,6 +13,7 @@ from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import DataError, ModelError
 from needlework.looking import inspection
 from needlework.looking.inspection import Inspection, inspect, table
+from needlework.models.chat import Renderer
 from tests.looking.conftest import MAX_TOKENS, chats, encoded, finish, messages
 
 
@@ -98,3 +99,13 @@ def test_progress_ends_at_its_total(data: SyntheticDataset, export: Path) -> Non
     inspect(export, lambda settings: data, lambda done, total: seen.append((done, total)))
     assert seen[0] == (0, 24)
     assert seen[-1] == (24, 24)
+
+
+def test_conversations_have_a_row_for_each_haystack(data: SyntheticDataset, tmp_path: Path) -> None:
+    talk = replace(data, renderer=Renderer(data.renderer.tokenizer, conversation=True))
+    turns = chats(talk)
+    lines = [json.dumps({"messages": [*turns[row], *turns[row + 1]]}) + "\n" for row in range(0, len(turns), 2)]
+    (tmp_path / "train.jsonl").write_text("".join(lines))
+    found = look(finish(tmp_path, rows=6), talk)
+    assert found.tokens.tolist() == [talk.renderer.count(haystack) for haystack in talk]
+    assert len(found.sample.depths) == 12

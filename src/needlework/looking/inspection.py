@@ -57,7 +57,9 @@ class Inspection:
     """What an export holds."""
 
     folder: Path
-    settings: Mapping[str, Any]
+    seed: int
+    data: Mapping[str, Any]
+    """The task, `max_tokens` and whatever else the manifest's settings say of the data."""
     files: int
     haystacks: int
     lengths: Numbers
@@ -76,7 +78,7 @@ class Inspection:
     @property
     def fill(self) -> float:
         """The mean number of tokens, of `max_tokens`."""
-        return float(self.tokens.mean() / self.settings["max_tokens"])
+        return float(self.tokens.mean() / self.data["max_tokens"])
 
     @property
     def supervised_share(self) -> float:
@@ -127,7 +129,8 @@ def inspect(
         sample = Sample(fault=str(error))
     return Inspection(
         folder=folder,
-        settings=manifest["settings"],
+        seed=manifest["settings"].get("seed", 0),
+        data=manifest["settings"].get("data", manifest["settings"]),
         files=len(files),
         haystacks=haystacks,
         lengths=np.array(lengths, dtype=np.int64),
@@ -182,11 +185,11 @@ def table(inspection: Inspection) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    settings, sample = inspection.settings, inspection.sample
+    sample = inspection.sample
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    title = f"{settings.get('task', 'dataset')}, seed {settings.get('seed')}, {inspection.folder}"
+    title = f"{inspection.data['task']}, seed {inspection.seed}, {inspection.folder}"
     for name, value in _figures(inspection).items():
         grid.add_row(name, value)
     parts: list[Text | Table] = [Text(title, style="bold"), Text(), grid, Text()]
@@ -217,7 +220,7 @@ def _figures(inspection: Inspection) -> dict[str, str]:
     if len(tokens):
         if unit == "characters":
             figures["tokens"] = f"about {round(tokens.mean() * len(lengths), -3):,.0f}; a row {_spread(tokens)}"
-        figures["fill"] = f"{100 * inspection.fill:.1f} % of {inspection.settings['max_tokens']:,} tokens on average"
+        figures["fill"] = f"{100 * inspection.fill:.1f} % of {inspection.data['max_tokens']:,} tokens on average"
         figures["supervised"] = f"{100 * inspection.supervised_share:.2f} % of the tokens"
     return figures
 
