@@ -45,6 +45,8 @@ class Table:
         start, answer_found, self.end = renderer.completion(probe, needle).partition(needle.answer)
         if not prompt_found or not answer_found or start:
             raise Unsplittable
+        self.uses = 0
+        """Samples that were put together with it."""
         self.closing = draft.closing
         self._cache: dict[tuple[str, str, str], list[int]] = {}
         preamble = f"{draft.preamble}\n\n" if draft.preamble else ""
