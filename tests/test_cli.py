@@ -11,6 +11,7 @@ import pytest
 from needlework import cli, pipeline
 from needlework.haystack import Prediction, write
 from needlework.storage import write_json
+from tests.official.conftest import write_config
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -58,6 +59,12 @@ def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(
         (["list", "things"], "no list of 'things'"),
         (["generate", "simple_dict", "--format", "csv", "--output", "x"], "no format 'csv'. Known: messages"),
         (["generate", "simple_dict", "--max-tokens", "50", "--output", "x"], "Raise max_tokens to at least"),
+        (["generate", "--output", "x"], "name a TASK or a RECIPE, or give --official FILE"),
+        (
+            ["generate", "simple_dict", "--official", "f.yaml", "--output", "x"],
+            "takes --model, --seed and --output only",
+        ),
+        (["generate", "--official", "none.yaml", "--output", "x"], "cannot read the configuration none.yaml"),
     ],
 )
 def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(
@@ -117,6 +124,17 @@ def test_generate_writes_rows_and_a_manifest(
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert len(rows) == manifest["files"]["messages.jsonl"]["rows"] == 6
     assert manifest["settings"]["seed"] == 1
+
+
+def test_generate_runs_an_official_configuration(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
+) -> None:
+    path = write_config(tmp_path, num_train=4, num_eval=2, num_dicts=3, frac_top5=0, alias="name")
+    options = ["--model", str(model_folder), "--seed", "1", "--output", str(tmp_path / "out")]
+    assert call(monkeypatch, "generate", "--official", str(path), *options) == 0
+    assert "name_seed1.json" in capsys.readouterr().out
+    names = {each.name for each in (tmp_path / "out").iterdir()}
+    assert names == {"name_seed1_train_4.jsonl", "name_seed1_eval_2.jsonl", "name_seed1.json"}
 
 
 def test_compare_prints_a_table_and_writes_on_request(

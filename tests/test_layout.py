@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inference": {"haystack", "models", "memory", "errors"},
     "report": {"haystack", "errors"},
     "recipe": {"errors"},
+    "official": {"recipe", "tasks", "models", "storage", "progress", "errors"},
 }
 TIES = {"pipeline", "cli", "__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

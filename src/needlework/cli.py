@@ -122,8 +122,14 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> Non
 
 @app.command()
 def generate(
-    source: Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")],
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the files.")],
+    source: Annotated[
+        str | None, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")
+    ] = None,
+    official: Annotated[
+        Path | None,
+        typer.Option("--official", metavar="FILE", help="A configuration of the paper's own code, instead."),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Whose tokenizer counts tokens; default: the recipe's.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Bound of prompt and answer.")] = None,
     num_haystacks: Annotated[int | None, typer.Option(help="Haystacks.")] = None,
@@ -133,6 +139,13 @@ def generate(
     set: Set = None,
 ) -> None:
     """Write synthetic haystacks as training data."""
+    if official:
+        if source or set or format != "messages" or any((max_tokens, num_haystacks, needles)):
+            raise UserError("--official takes --model, --seed and --output only: its FILE says the rest.")
+        _generate_official(official, output, model, seed)
+        return
+    if source is None:
+        raise UserError("name a TASK or a RECIPE, or give --official FILE.")
     from needlework import pipeline
     from needlework import recipe as recipes
     from needlework.progress import Terminal
@@ -179,6 +192,16 @@ def list_(what: Annotated[str, typer.Argument(help="tasks, benchmarks, formats o
         raise UserError(f"there is no list of {what!r}. Known: {', '.join(listings)}.")
     for name, text in listings[what].items():
         print(f"{name:16} {text}")
+
+
+def _generate_official(path: Path, output: Path, model: str | None, seed: int | None) -> None:
+    from needlework import official
+    from needlework.progress import Terminal
+    from needlework.recipe import Model
+
+    _interruptible()
+    manifest = official.generate(path, output, seed=seed or 0, model=model or Model().name, progress=Terminal())
+    print(f"Manifest: {manifest}")
 
 
 def _recipe(name: str, overrides: list[str] | None) -> Recipe:

@@ -272,8 +272,8 @@ def _renderer(model: Model, progress: Progress) -> Renderer:
     from needlework.models.chat import Renderer
     from needlework.models.loading import load_tokenizer
 
-    if model.name == embedded.NAME and not embedded.is_converted():
-        progress.say(f"Unpacking the embedded model {model.name}, once: about half a minute")
+    if notice := embedded.notice(model.name):
+        progress.say(notice)
     return Renderer(load_tokenizer(model.name, trust_remote_code=model.trust_remote_code), model.system)
 
 

@@ -41,6 +41,13 @@ def is_converted() -> bool:
     return _target().is_dir()
 
 
+def notice(name: str) -> str:
+    """Return what to tell who waits for a model to be loaded; nothing where that is quick."""
+    return (
+        f"Unpacking the embedded model {NAME}, once: about half a minute" if name == NAME and not is_converted() else ""
+    )
+
+
 def _target() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "needlework" / f"{NAME}-{VERSION}"

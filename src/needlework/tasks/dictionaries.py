@@ -67,10 +67,17 @@ def pairs(
     """
     return redraw(
         draws,
-        lambda drawn: (integers(drawn[:, 0], digits[0]), integers(drawn[:, 1], digits[1])),
+        lambda drawn: _numbers(drawn, digits),
         lambda keys, values: _conflicts(keys, values, avoid),
         repair,
     )
+
+
+def _numbers(draws: Floats, digits: tuple[Sequence[int], Sequence[int]]) -> tuple[Integers, Integers]:
+    if digits[0] == digits[1]:
+        both = integers(draws, digits[0])
+        return both[:, 0], both[:, 1]
+    return integers(draws[:, 0], digits[0]), integers(draws[:, 1], digits[1])
 
 
 def redraw(

@@ -3,12 +3,12 @@
 Keys are tuples of integers. The question names all integers of the gold key, in another order; other keys
 share some of them, the common subkeys, but never all. So no single number gives the gold key away.
 
-How keys are drawn is read in the official code (github.com/edixiong/artificial-needles,
+How keys are drawn is read in the official code (github.com/edixiong/artificial-needles, commit b269b50,
 data-generation/scripts/dict_builder.py, `generate_key_lst`). Its prompts and configurations for this task are
 not public: wording and default sizes follow the example in the paper by recollection, and the two
-probabilities are ours. The official code asks one question and lets a distractor hold all that is asked, at
-some 1 in 1000 keys; here each needle has common subkeys of its own, a distractor takes those of one needle,
-and a dictionary that holds a second match is drawn again.
+probabilities are ours. The official code asks one question, and a distractor that has all common subkeys may
+have the rest of what is asked by chance. Here each needle has common subkeys of its own, a distractor takes
+those of one needle, and a dictionary with a second match is drawn again.
 """
 
 from __future__ import annotations
