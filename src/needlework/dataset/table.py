@@ -39,7 +39,7 @@ class Table:
         if not isinstance(draft.contents, Pieces) or not renderer.tokenizer.is_fast or renderer.conversation:
             raise Unsplittable
         self.renderer = renderer
-        probe = draft.haystack(max(1, len(draft.arrange(len(draft.contents)).needles)), "")
+        probe = draft.haystack(len(draft.contents), "")
         needle = probe.needles[0]
         before, prompt_found, self.middle = renderer.prompt(probe, needle).partition(probe.message(needle))
         start, answer_found, self.end = renderer.completion(probe, needle).partition(needle.answer)
