@@ -82,7 +82,7 @@ def test_a_difference_among_the_first_samples_ends_composing_and_a_later_one_is_
         return composer
 
     assert not spoiled(3).check(draft(9), 20, 3)
-    with pytest.raises(DataError, match="sample 256 of simple_dict"):
-        spoiled(20).check(draft(9), 20, 256)
+    with pytest.raises(DataError, match="sample 1024 of simple_dict"):
+        spoiled(20).check(draft(9), 20, 1024)
     # Between two compared samples nothing is tokenized.
-    assert spoiled(20).check(draft(9), 20, 255)
+    assert spoiled(20).check(draft(9), 20, 1023)

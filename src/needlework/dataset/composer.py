@@ -1,6 +1,6 @@
 """Token ids by table, at memory speed: samples of numbers are put together without being tokenized.
 
-This is done only where it is exact. The first samples of each process, and every 256th, are tokenized as
+This is done only where it is exact. The first samples of each process, and every 1024th, are tokenized as
 text too and compared; a tokenizer that joins digits with what stands beside them takes the plain path.
 """
 
@@ -20,7 +20,7 @@ from needlework.models.chat import Renderer
 from needlework.tasks.draft import Arrangement, Draft, Integers, Pieces
 
 FIRST_CHECKED = 16
-CHECKED_EVERY = 256
+CHECKED_EVERY = 1024
 
 
 class Composer:

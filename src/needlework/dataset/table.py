@@ -84,11 +84,14 @@ class Table:
     def take(self, pieces: Integers) -> tuple[Tokens, Integers]:
         """Return the ids of pieces in a row, and where each piece ends, [pieces]."""
         pieces = pieces.ravel()
-        lengths = self.lengths[pieces]
+        lengths = self.lengths.take(pieces)
         ends = np.cumsum(lengths)
-        shifts = self._starts[pieces] - (ends - lengths)
-        ids: Tokens = self._flat[np.repeat(shifts, lengths) + np.arange(ends[-1])]
-        return ids, ends
+        shifts = self._starts.take(pieces)
+        shifts -= ends
+        shifts += lengths
+        indices = np.repeat(shifts, lengths)
+        indices += np.arange(len(indices))
+        return self._flat.take(indices), ends
 
     def tail(self, needle: Asked) -> tuple[list[int], int]:
         """Return the ids behind the last number of the items, and how many at their end are the completion."""

@@ -10,15 +10,25 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from needlework.errors import RecipeError
+from needlework.tasks.absent import Absent
+from needlework.tasks.chain import Chain
+from needlework.tasks.collect import Collect
 from needlework.tasks.mixture import Mixture
 from needlework.tasks.multi_subkey import MultiSubkey
+from needlework.tasks.near_duplicates import NearDuplicates
 from needlework.tasks.protocol import Task
 from needlework.tasks.records import Records
+from needlework.tasks.same_key import SameKey
 from needlework.tasks.simple_dict import SimpleDict
 
 TASKS: dict[str, type[Task]] = {
     "simple_dict": SimpleDict,
     "multi_subkey": MultiSubkey,
+    "near_duplicates": NearDuplicates,
+    "same_key": SameKey,
+    "collect": Collect,
+    "chain": Chain,
+    "absent": Absent,
     "records": Records,
     "mixture": Mixture,
 }

@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from needlework.errors import UserError
-from needlework.tasks.draft import NOTHING, Integers, Pieces
+from needlework.tasks.draft import NOTHING, Integers, Parts, Pieces
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
 
 PREAMBLE = "Do a task using the list of dictionaries below."
+ABOVE = "Above is a list of dictionaries such that each key and value is an integer."
 OPENING, CLOSING = "Dictionary [", "}"
 FRAGMENTS = ("] {", ": ", ", ")
 START, COLON, COMMA = -2, -3, -4
@@ -66,10 +67,17 @@ def pairs(
     """
     return redraw(
         draws,
-        lambda drawn: (integers(drawn[:, 0], digits[0]), integers(drawn[:, 1], digits[1])),
+        lambda drawn: _numbers(drawn, digits),
         lambda keys, values: _conflicts(keys, values, avoid),
         repair,
     )
+
+
+def _numbers(draws: Floats, digits: tuple[Sequence[int], Sequence[int]]) -> tuple[Integers, Integers]:
+    if digits[0] == digits[1]:
+        both = integers(draws, digits[0])
+        return both[:, 0], both[:, 1]
+    return integers(draws[:, 0], digits[0]), integers(draws[:, 1], digits[1])
 
 
 def redraw(
@@ -113,6 +121,11 @@ def pieces(keys: Integers, values: Integers, sizes: Integers) -> Pieces:
     rows[:, 1::4], rows[:, 2::4], rows[:, 3::4], rows[:, 4::4] = keys, COLON, values, COMMA
     rows[np.arange(4 * width) >= 4 * sizes[:, None]] = NOTHING
     return Pieces(rows, FRAGMENTS)
+
+
+def found(key: int, value: int, name: int) -> Parts:
+    """Say where a pair is, as the official answers do."""
+    return ("The value of key ", key, " is ", value, f" and it is in {OPENING}", name, "].")
 
 
 def seats(rng: np.random.Generator, num_needles: int, holders: int, keys_per_gold: int) -> tuple[Integers, Integers]:

@@ -14,10 +14,10 @@ import numpy as np
 from pydantic import NonNegativeFloat, PositiveInt
 
 from needlework.tasks import dictionaries
-from needlework.tasks.dictionaries import CLOSING, OPENING, PREAMBLE
+from needlework.tasks.dictionaries import ABOVE, CLOSING, OPENING, PREAMBLE
 from needlework.tasks.draft import Arrangement, Asked, Draft, Parts
 
-ABOVE = "Above is a list of dictionaries such that each key and value is an integer. Report the value of key "
+REPORT = f"{ABOVE} Report the value of key "
 TEMPLATE = (
     " and the dictionary it is in. Answer in the following template:\nThe value of key ",
     " is <fill-in-value> and it is in Dictionary [<fill-in-dictionary-name>].",
@@ -90,8 +90,8 @@ class SimpleDict:
             needles = []
             for row, key, value in zip(rows.tolist(), gold_keys, gold_values, strict=True):
                 name = int(names[places[row]])
-                answer = ("The value of key ", key, " is ", value, f" and it is in {OPENING}", name, "].")
-                needles.append(Asked(self._question(key), answer, (str(value),), places[row]))
+                answer = dictionaries.found(key, value, name)
+                needles.append(Asked(question(key, template=self.template), answer, (str(value),), places[row]))
             return Arrangement(dictionaries.order(places, num_items), tuple(needles), names)
 
         contents = dictionaries.pieces(keys, values, sizes)
@@ -100,11 +100,6 @@ class SimpleDict:
     def min_items(self, num_needles: int) -> int:
         """Return the fewest dictionaries that hold so many needles."""
         return max(1, -(-num_needles // self.keys_per_gold))
-
-    def _question(self, key: int) -> Parts:
-        if not self.template:
-            return ABOVE, key, " and the dictionary it is in."
-        return ABOVE, key, TEMPLATE[0], key, TEMPLATE[1]
 
     @property
     def _width(self) -> int:
@@ -116,3 +111,10 @@ class SimpleDict:
         needed = 2 * (2 * num_needles + self._width)
         dictionaries.check_numbers("key_digits", self.key_digits, num_needles, needed)
         dictionaries.check_numbers("value_digits", self.value_digits, num_needles, needed)
+
+
+def question(key: int, *, template: bool) -> Parts:
+    """Ask for the value of a key and its dictionary, with the form of the answer or without."""
+    if not template:
+        return REPORT, key, " and the dictionary it is in."
+    return REPORT, key, TEMPLATE[0], key, TEMPLATE[1]
