@@ -135,7 +135,7 @@ def generate(
     max_tokens: Annotated[int | None, typer.Option(help="Bound of prompt and answer.")] = None,
     num_haystacks: Annotated[int | None, typer.Option(help="Haystacks.")] = None,
     needles: Annotated[int | None, typer.Option(help="Needles in each haystack.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the dataset.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the dataset.")] = None,
     format: Annotated[str, typer.Option(help="`needlework list formats` shows them.")] = "messages",
     set: Set = None,
 ) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from needlework.dataset.budget import Budget, PlainCounter
-from needlework.errors import BudgetError
+from needlework.errors import BudgetError, UserError
 from needlework.haystack import Haystack
 from needlework.models.chat import Renderer
 from needlework.tasks import make_task
@@ -74,3 +75,16 @@ def test_the_embedded_models_own_tokenizer_counts_exactly() -> None:
         tokens = full_text_tokens(renderer, haystack)
         longest = max(len(ids) for ids in renderer.encode([item + "\n" for item in haystack.items]))
         assert 1024 - longest <= tokens <= 1024
+
+
+def test_a_text_that_ends_is_refused_only_where_the_budget_takes_more(renderer: Renderer, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text(" ".join(f"Wave {number} came in." for number in range(100, 124)))
+    task = make_task("niah", {"source": str(tmp_path)})
+
+    def fill(max_tokens: int) -> int:
+        draw = lambda capacity: task.draft(np.random.default_rng(0), capacity)  # noqa: E731
+        return Budget(max_tokens, PlainCounter(renderer)).fit(draw, min_items=1, num_needles=1)[1]
+
+    assert 1 < fill(300) < 25
+    with pytest.raises(UserError, match="has 24 sentences, with 1 needles too few for a haystack of 26 items"):
+        fill(3000)

@@ -71,6 +71,12 @@ def write_config(folder: Path, text: str = SIMPLE, **changes: object) -> Path:
     return path
 
 
+def documented() -> list[str]:
+    """Return the configurations in the docs: the official one, ours for 24K tokens, ours for the multi-subkey task."""
+    page = Path(__file__).parents[2] / "docs" / "official.md"
+    return re.findall(r"```yaml\n(cls:.*?)```", page.read_text(), flags=re.DOTALL)
+
+
 def official_samples(template: bool) -> list[dict[str, Any]]:
     """Return samples of 60 dictionaries that the paper's own generator wrote."""
     name = "template" if template else "no_template"

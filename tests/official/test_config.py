@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -9,9 +8,7 @@ from needlework.errors import RecipeError
 from needlework.official.config import load
 from needlework.tasks.multi_subkey import MultiSubkey
 from needlework.tasks.simple_dict import SimpleDict
-from tests.official.conftest import MULTI, SIMPLE, write_config
-
-PAGE = Path(__file__).parents[2] / "docs" / "official.md"
+from tests.official.conftest import MULTI, SIMPLE, documented, write_config
 
 
 def test_the_simple_configuration_gives_the_tasks_defaults(tmp_path: Path) -> None:
@@ -125,7 +122,6 @@ def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_the_configurations_in_the_docs_are_read(tmp_path: Path) -> None:
-    blocks = re.findall(r"```yaml\n(cls:.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    loaded = [load(write_config(tmp_path, block)) for block in blocks]
+    loaded = [load(write_config(tmp_path, text)) for text in documented()]
     assert [type(config.task()) for config in loaded] == [SimpleDict, SimpleDict, MultiSubkey]
     assert [config.task_kwargs.max_token for config in loaded] == [4096, 24576, 4096]

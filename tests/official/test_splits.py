@@ -16,7 +16,7 @@ from needlework.errors import BudgetError, DataError, RecipeError
 from needlework.official import generate
 from needlework.official.config import load
 from needlework.official.splits import Split, gold_positions
-from tests.official.conftest import MULTI, official_samples, write_config
+from tests.official.conftest import MULTI, documented, official_samples, write_config
 
 ALIAS = "simpledict_ndicts85_34_wtemplate_ordered_5_3"
 
@@ -209,6 +209,16 @@ def test_seeds_share_a_folder_and_a_changed_configuration_does_not(tmp_path: Pat
     assert generate(write_config(tmp_path, **changes), out, seed=0, model=model).stat().st_mtime_ns == stamp
     with pytest.raises(DataError, match="of another configuration or model"):
         generate(write_config(tmp_path, **changes | {"num_dicts": 5}), out, seed=0, model=model)
+
+
+def test_the_24k_configuration_of_the_docs_nearly_fills_its_budget(tmp_path: Path) -> None:
+    from needlework.models.loading import load_tokenizer
+
+    tokenizer = load_tokenizer("smollm2-135m")
+    config = load(write_config(tmp_path, documented()[1]))
+    row, _ = Split(config, "train", 0, lambda prompt: len(tokenizer(prompt)["input_ids"])).sample(0)
+    assert len(dictionaries(row)) == 530
+    assert 23_500 < len(tokenizer(row["messages"][0]["content"])["input_ids"]) < 24_476
 
 
 def test_multi_subkey_samples_are_written_too(tmp_path: Path) -> None:

@@ -79,3 +79,21 @@ def test_the_first_needle_moves_to_the_front_and_changes_places_with_who_is_ther
 
 def test_the_order_puts_gold_rows_at_their_places_and_the_others_around_them() -> None:
     assert dictionaries.order([3, 1], 5).tolist() == [2, 1, 3, 0, 4]
+
+
+def test_needles_are_seated_in_turn_and_each_on_its_own() -> None:
+    rows, slots = dictionaries.seats(np.random.default_rng(0), num_needles=7, holders=3, keys_per_gold=3)
+    assert rows.tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert len(set(zip(rows.tolist(), slots.tolist(), strict=True))) == 7
+
+
+def test_placing_is_the_same_at_each_call_and_forces_its_shares_to_the_front() -> None:
+    options = {"shuffle_names": False, "first_fraction": 0.3, "front_fraction": 0.4, "front_size": 5}
+    places = []
+    for seed in range(2000):
+        place = dictionaries.placing(np.random.default_rng(seed), 2, None, **options)  # type: ignore[arg-type]
+        first, _ = place(1000)
+        assert place(1000)[0] == first
+        places.append(first[0])
+    assert np.mean(np.array(places) == 0) == pytest.approx(0.3 + 0.4 / 5, abs=0.04)
+    assert np.mean(np.array(places) < 5) == pytest.approx(0.7, abs=0.04)

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from needlework.benchmarks import embedded
+from needlework.corpus import embedded
 from needlework.tasks import invented
 from needlework.tasks.invented import ENDS, MIDDLES, STARTS, VALUES, uniforms
 

@@ -78,8 +78,8 @@ class Budget:
             num_items = self._closest(sums, lowest)
             tokens = self.counter.count(draft, num_items)
             self._overhead = tokens - int(sums[num_items - 1])
-            if self._closest(sums, lowest) != num_items:
-                num_items = self._closest(sums, lowest)
+            if (closest := self._closest(sums, lowest)) != num_items:
+                num_items = closest
                 tokens = self.counter.count(draft, num_items)
             while tokens > self.max_tokens and num_items > lowest:
                 num_items -= 1

@@ -6,7 +6,6 @@ text too and compared; a tokenizer that joins digits with what stands beside the
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
@@ -36,7 +35,6 @@ class Composer:
         """Tasks of numbers that took the plain path, because the tokenizer or the template asks for it."""
         self._plain = PlainCounter(renderer)
         self._tables: dict[Hashable, Table | None] = {}
-        self._seen: defaultdict[Hashable, int] = defaultdict(int)
         self._last: _Sized | None = None
 
     def lengths(self, draft: Draft) -> Integers:
@@ -64,15 +62,17 @@ class Composer:
         Raises:
             DataError: If it differs after others were trusted.
         """
-        sized, kind = self._sized(draft), _kind(draft)
-        self._seen[kind] += 1
-        if sized is None or (self._seen[kind] > FIRST_CHECKED and index % CHECKED_EVERY):
+        sized = self._sized(draft)
+        if sized is None:
+            return True
+        sized.table.uses += 1
+        if sized.table.uses > FIRST_CHECKED and index % CHECKED_EVERY:
             return True
         if _same(sized.encode(num_items), encode(draft.haystack(num_items, ""), self.renderer)):
             return True
-        if self._seen[kind] > FIRST_CHECKED:
+        if sized.table.uses > FIRST_CHECKED:
             raise DataError(
-                f"sample {index} of {draft.task} is tokenized in another way than the {self._seen[kind] - 1} before "
+                f"sample {index} of {draft.task} is tokenized in another way than the {sized.table.uses - 1} before "
                 f"it let expect. Please report the tokenizer; until then, use another."
             )
         self._refuse(draft)

@@ -39,12 +39,14 @@ class Table:
         if not isinstance(draft.contents, Pieces) or not renderer.tokenizer.is_fast or renderer.conversation:
             raise Unsplittable
         self.renderer = renderer
-        probe = draft.haystack(max(1, len(draft.arrange(len(draft.contents)).needles)), "")
+        probe = draft.haystack(len(draft.contents), "")
         needle = probe.needles[0]
         before, prompt_found, self.middle = renderer.prompt(probe, needle).partition(probe.message(needle))
         start, answer_found, self.end = renderer.completion(probe, needle).partition(needle.answer)
         if not prompt_found or not answer_found or start:
             raise Unsplittable
+        self.uses = 0
+        """Samples that were put together with it."""
         self.closing = draft.closing
         self._cache: dict[tuple[str, str, str], list[int]] = {}
         preamble = f"{draft.preamble}\n\n" if draft.preamble else ""

@@ -13,9 +13,13 @@ from needlework.errors import RecipeError
 from needlework.tasks.absent import Absent
 from needlework.tasks.chain import Chain
 from needlework.tasks.collect import Collect
+from needlework.tasks.in2 import IN2
+from needlework.tasks.mdqa import MDQA
 from needlework.tasks.mixture import Mixture
 from needlework.tasks.multi_subkey import MultiSubkey
+from needlework.tasks.multidocqa import MultidocQA
 from needlework.tasks.near_duplicates import NearDuplicates
+from needlework.tasks.niah import NIAH
 from needlework.tasks.protocol import Task
 from needlework.tasks.records import Records
 from needlework.tasks.same_key import SameKey
@@ -31,6 +35,10 @@ TASKS: dict[str, type[Task]] = {
     "absent": Absent,
     "records": Records,
     "mixture": Mixture,
+    "mdqa": MDQA,
+    "multidocqa": MultidocQA,
+    "in2": IN2,
+    "niah": NIAH,
 }
 
 

@@ -28,7 +28,8 @@ class Task(Protocol):
     ) -> Draft:
         """Draw the contents of `capacity` items, from which haystacks of up to so many can be arranged.
 
-        Drafts of the same generator state and different capacities agree in all rows that both have.
+        Drafts of the same generator state and different capacities agree in all rows that both have. Where
+        the text of a task ends, its contents do, and arranging more items than they have is a `UserError`.
 
         Args:
             rng: Source of all randomness.
