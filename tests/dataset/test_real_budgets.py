@@ -20,10 +20,12 @@ def test_the_original_library_counts_a_full_budget(name: str, max_tokens: int, n
     real = real_tokenizer(name)
     renderer = Renderer(real.fast)
     task = make_task("simple_dict", {})
-    for haystack in SyntheticDataset(task, size=3, num_needles=num_needles, max_tokens=max_tokens, renderer=renderer):
+    data = SyntheticDataset(task, size=3, num_needles=num_needles, max_tokens=max_tokens, renderer=renderer)
+    for index, haystack in enumerate(data):
         chats = [real.chat(haystack.message(needle), needle.answer) for needle in haystack.needles]
         texts = [renderer.prompt(haystack, each) + renderer.completion(haystack, each) for each in haystack.needles]
         assert real.fast(texts, add_special_tokens=False)["input_ids"] == chats
+        assert [row.input_ids.tolist() for row in data.encoded(index)] == chats
         tokens = max(map(len, chats))
         assert max_tokens - len(real.encode(LONGEST)) < tokens <= max_tokens
         assert renderer.count(haystack) == tokens
