@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from needlework.models.chat import Renderer
 from needlework.tasks import make_task
+from needlework.tasks.protocol import make
 
 CHAT_ML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
@@ -33,7 +34,7 @@ DIGITS = {
 def make_tokenizer(digits: str = "single", template: str | None = CHAT_ML) -> PreTrainedTokenizerFast:
     """Train a small byte-level tokenizer that treats digits like one of the families in use."""
     task = make_task("simple_dict", {})
-    haystacks = [task(np.random.default_rng([9, i]), 8, 1) for i in range(20)]
+    haystacks = [make(task, np.random.default_rng([9, i]), 8, 1) for i in range(20)]
     texts = [each.message(needle) + needle.answer for each in haystacks for needle in each.needles]
     tokenizer = Tokenizer(BPE())
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -11,6 +11,7 @@ import pytest
 from needlework import cli, generation, pipeline
 from needlework.haystack import Prediction, write
 from needlework.storage import write_json
+from tests.official.conftest import write_config
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -61,6 +62,12 @@ def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(
             "no format 'csv'. Known: trl, messages, openai, tokens",
         ),
         (["generate", "simple_dict", "--max-tokens", "50", "--output", "x"], "Raise max_tokens to at least"),
+        (["generate", "--output", "x"], "name a TASK or a RECIPE, or give --official FILE"),
+        (
+            ["generate", "simple_dict", "--official", "f.yaml", "--output", "x"],
+            "takes --model, --seed and --output only",
+        ),
+        (["generate", "--official", "none.yaml", "--output", "x"], "cannot read the configuration none.yaml"),
     ],
 )
 def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(
@@ -131,6 +138,17 @@ def test_generate_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert given == {"format": "megatron", "workers": 3, "ray": "auto", "conversation": True}
 
 
+def test_generate_runs_an_official_configuration(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
+) -> None:
+    path = write_config(tmp_path, num_train=4, num_eval=2, num_dicts=3, frac_top5=0, alias="name")
+    options = ["--model", str(model_folder), "--seed", "1", "--output", str(tmp_path / "out")]
+    assert call(monkeypatch, "generate", "--official", str(path), *options) == 0
+    assert "name_seed1.json" in capsys.readouterr().out
+    names = {each.name for each in (tmp_path / "out").iterdir()}
+    assert names == {"name_seed1_train_4.jsonl", "name_seed1_eval_2.jsonl", "name_seed1.json"}
+
+
 def test_compare_prints_a_table_and_writes_on_request(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -168,6 +186,4 @@ def test_evaluate_asks_the_chosen_benchmarks(
 def test_help_answers_without_heavy_imports() -> None:
     result = subprocess.run([sys.executable, "-m", "needlework", "--help"], capture_output=True, text=True)
     assert result.returncode == 0
-    assert all(
-        name in result.stdout for name in ("run", "generate", "finetune", "evaluate", "compare", "report", "list")
-    )
+    assert all(name in result.stdout for name in ("run", "generate", "show", "inspect", "finetune", "evaluate", "list"))

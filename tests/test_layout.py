@@ -14,21 +14,25 @@ PACKAGE = ROOT / "src" / "needlework"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "haystack": {"errors"},
+    "matching": set(),
+    "corpus": {"matching", "errors"},
     "storage": set(),
     "memory": set(),
     "progress": set(),
     "environment": set(),
     "interrupt": set(),
-    "tasks": {"haystack", "errors"},
-    "benchmarks": {"haystack", "tasks", "errors"},
+    "tasks": {"haystack", "corpus", "matching", "errors"},
+    "benchmarks": {"haystack", "tasks", "corpus", "matching", "errors"},
     "models": {"haystack", "memory", "errors"},
     "dataset": {"haystack", "tasks", "models", "storage", "errors"},
     "train": {"haystack", "models", "dataset", "storage", "memory", "errors"},
     "inference": {"haystack", "models", "memory", "errors"},
     "report": {"haystack", "errors"},
+    "looking": {"haystack", "models", "dataset", "errors"},
     "recipe": {"errors"},
+    "official": {"recipe", "tasks", "models", "storage", "progress", "errors"},
 }
-TIES = {"pipeline", "generation", "cli", "__init__", "__main__"}
+TIES = {"pipeline", "generation", "cli", "cli_data", "__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from needlework import cli_data
 from needlework.errors import RecipeError, UserError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ app = typer.Typer(
 )
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a YAML file.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change a value of the recipe.")]
+Set = cli_data.Set
 Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the results.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
 
@@ -122,13 +123,19 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> Non
 
 @app.command()
 def generate(
-    source: Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")],
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the files.")],
+    source: Annotated[
+        str | None, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")
+    ] = None,
+    official: Annotated[
+        Path | None,
+        typer.Option("--official", metavar="FILE", help="A configuration of the paper's own code, instead."),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Whose tokenizer counts tokens; default: the recipe's.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Bound of prompt and answer.")] = None,
     num_haystacks: Annotated[int | None, typer.Option(help="Haystacks.")] = None,
     needles: Annotated[int | None, typer.Option(help="Needles in each haystack.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the dataset.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the dataset.")] = None,
     format: Annotated[str, typer.Option(help="`needlework list formats` shows them.")] = "messages",
     conversation: Annotated[bool, typer.Option("--conversation", help="One row of all needles, in turn.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes of this machine.")] = 1,
@@ -136,29 +143,34 @@ def generate(
     set: Set = None,
 ) -> None:
     """Write synthetic haystacks as training data."""
+    if official:
+        if source or set or format != "messages" or any((max_tokens, num_haystacks, needles)):
+            raise UserError("--official takes --model, --seed and --output only: its FILE says the rest.")
+        _generate_official(official, output, model, seed)
+        return
+    if source is None:
+        raise UserError("name a TASK or a RECIPE, or give --official FILE.")
     from needlework import generation
-    from needlework import recipe as recipes
     from needlework.dataset.formats import make_format
     from needlework.progress import Terminal
-    from needlework.tasks import TASKS
 
     make_format(format)
     values = {
+        "model.name": model,
         "data.max_tokens": max_tokens,
         "data.haystacks": num_haystacks,
         "data.needles": needles,
         "seed": seed,
     }
-    overrides = [f"{key}={value}" for key, value in values.items() if value is not None]
-    overrides += [f"model.name={model}"] if model else []
-    if source in TASKS:
-        loaded = recipes.parse({"data": {"task": source}}, [*overrides, *(set or [])])
-    else:
-        loaded = _recipe(source, [*overrides, *(set or [])])
+    loaded = cli_data.synthetic(source, values, set)
     _interruptible()
     options: dict[str, Any] = {"format": format, "conversation": conversation, "workers": workers, "ray": ray}
     manifest = generation.generate(loaded, output, Terminal(), **options)
     print(f"{manifest['rows']} rows: {output}")
+
+
+app.command()(cli_data.show)
+app.command()(cli_data.inspect)
 
 
 @app.command(name="list")
@@ -182,6 +194,16 @@ def list_(what: Annotated[str, typer.Argument(help="tasks, benchmarks, formats o
         raise UserError(f"there is no list of {what!r}. Known: {', '.join(listings)}.")
     for name, text in listings[what].items():
         print(f"{name:16} {text}")
+
+
+def _generate_official(path: Path, output: Path, model: str | None, seed: int | None) -> None:
+    from needlework import official
+    from needlework.progress import Terminal
+    from needlework.recipe import Model
+
+    _interruptible()
+    manifest = official.generate(path, output, seed=seed or 0, model=model or Model().name, progress=Terminal())
+    print(f"Manifest: {manifest}")
 
 
 def _recipe(name: str, overrides: list[str] | None) -> Recipe:

@@ -22,8 +22,8 @@ from needlework.storage import difference, write_json, write_text
 if TYPE_CHECKING:
     from needlework.benchmarks import Benchmark
     from needlework.dataset.synthetic import SyntheticDataset
-    from needlework.haystack import Haystack
     from needlework.models.chat import Renderer
+    from needlework.tasks.draft import Draft
 
 DONE = "done"
 """Marker of a finished evaluation."""
@@ -249,22 +249,25 @@ def make_renderer(model: Model, progress: Progress, conversation: bool = False) 
     from needlework.models.chat import Renderer
     from needlework.models.loading import load_tokenizer
 
-    if model.name == embedded.NAME and not embedded.is_converted():
-        progress.say(f"Unpacking the embedded model {model.name}, once: about half a minute")
+    if notice := embedded.notice(model.name):
+        progress.say(notice)
     tokenizer = load_tokenizer(model.name, trust_remote_code=model.trust_remote_code)
     return Renderer(tokenizer, model.system, conversation)
 
 
 def _benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Benchmark]:
     from needlework.benchmarks import knowledge, kv, mdqa
-    from needlework.dataset.budget import fit
+    from needlework.dataset.budget import Budget
+    from needlework.dataset.composer import Composer
 
-    def make_fit(make: Callable[[int], Haystack], max_tokens: int, min_items: int) -> Haystack:
-        return fit(make, max_tokens=max_tokens, min_items=min_items, renderer=renderer)
+    counter = Composer(renderer)
+
+    def fit_needles(draw: Callable[[int], Draft], max_tokens: int, num_needles: int) -> tuple[Draft, int]:
+        return Budget(max_tokens, counter).fit(draw, min_items=num_needles, num_needles=num_needles)
 
     built = []
     if chosen.kv:
-        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=make_fit))
+        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=fit_needles))
     if chosen.knowledge:
         built.append(knowledge.build(**chosen.knowledge.model_dump(), seed=seed))
     if chosen.mdqa:

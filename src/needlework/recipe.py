@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from needlework.errors import RecipeError
 
+Kind = TypeVar("Kind", bound=BaseModel)
 Half = Literal["train", "eval"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -196,15 +197,43 @@ def parse(values: dict[str, Any], overrides: Iterable[str] = ()) -> Recipe:
     """
     for override in overrides:
         _override(values, override)
+    return validate(Recipe, values, "the recipe")
+
+
+def validate(kind: type[Kind], values: dict[str, Any], what: str) -> Kind:
+    """Check the values of a section.
+
+    Args:
+        kind: The section's type.
+        values: Its keys and values, as YAML gives them.
+        what: What to call it in a message.
+
+    Raises:
+        RecipeError: Names the first wrong key, what it got and what it takes.
+    """
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise RecipeError(f"{what} lacks the key {path!r}.") from None
         if first["type"] == "extra_forbidden":
-            known = _fields(first["loc"][:-1])
-            raise RecipeError(f"the recipe has no key {path!r}.{_suggest(str(first['loc'][-1]), known)}") from None
-        raise RecipeError(f"{path} is {first['input']!r}: {first['msg'].lower()}.") from None
+            known = _fields(kind, first["loc"][:-1])
+            raise RecipeError(f"{what} has no key {path!r}.{_suggest(str(first['loc'][-1]), known)}") from None
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise RecipeError(f"{path} is {first['input']!r}: {message}.") from None
+
+
+def of_dataset(settings: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a dataset from the settings in its manifest, which hold more than a recipe's keys.
+
+    Raises:
+        RecipeError: If one of them has a value that no recipe takes.
+    """
+    sections = ((Model, settings.get("model", {})), (Data, settings.get("data", settings)))
+    model, data = ({key: section[key] for key in kind.model_fields if key in section} for kind, section in sections)
+    return parse({"seed": settings.get("seed", 0), "model": model, "data": data})
 
 
 def dump(recipe: Recipe) -> str:
@@ -235,8 +264,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     section[last] = value
 
 
-def _fields(path: tuple[int | str, ...]) -> list[str]:
-    section: Any = Recipe
+def _fields(section: Any, path: tuple[int | str, ...]) -> list[str]:
     for key in path:
         annotation = section.model_fields[str(key)].annotation
         options = getattr(annotation, "__args__", (annotation,))

@@ -1,28 +1,22 @@
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 
-from needlework.benchmarks import embedded
+from needlework.corpus import squad
+from needlework.tasks import TASKS
 
 
-@pytest.mark.parametrize(
-    ("name", "rows", "key"),
-    [
-        ("squad", 2067, "questions"),
-        ("qa_wikidata", 20442, "accepted"),
-        ("known_unknowns", 46, "choices"),
-        ("general_knowledge", 70, "choices"),
-    ],
-)
-def test_embedded_files_are_whole(name: str, rows: int, key: str) -> None:
-    found = list(embedded(name))
-    assert len(found) == rows
-    assert all(row[key] or name == "squad" for row in found)
-
-
-def test_squad_has_all_its_questions() -> None:
-    assert sum(len(row["questions"]) for row in embedded("squad")) == 10565
-
-
-def test_halves_make_up_the_whole() -> None:
-    assert sum(1 for half in ("train", "eval") for _ in embedded("qa_wikidata", half)) == 20442
+@pytest.mark.parametrize("name", ["mdqa", "multidocqa", "in2", "niah"])
+def test_training_text_is_of_the_half_that_no_benchmark_reports_on(name: str) -> None:
+    trained, evaluated = (" ".join(passage.text for passage in squad(half)) for half in ("train", "eval"))
+    for seed in range(5):
+        haystack = TASKS[name]().draft(np.random.default_rng(seed), 60, 4).haystack(60, "0")
+        answers = {needle.answer for needle in haystack.needles}
+        texts = [re.sub(r"^Document \[\d+\]\(Title: [^)]*\) ", "", item) for item in set(haystack.items) - answers]
+        assert len(texts) >= 56
+        assert all(text in trained for text in texts)
+        # A few words may stand in both by chance.
+        assert not any(text in evaluated for text in texts if len(text.split()) > 7)

@@ -5,17 +5,18 @@ from collections.abc import Callable
 import pytest
 
 from needlework.benchmarks import Benchmark, kv
-from needlework.dataset.budget import fit
+from needlework.dataset.budget import Budget, PlainCounter
 from needlework.errors import BudgetError
-from needlework.haystack import Haystack, Needle
+from needlework.haystack import Needle
 from needlework.models.chat import Renderer
+from needlework.tasks.draft import Draft
 
 NEEDLE = Needle("a", "a", "?", "The value of key 9205 is 9318 and it is in Dictionary [2].", ("9318",), 1)
 
 
 def build(renderer: Renderer, **changes: object) -> Benchmark:
-    def fitted(make: Callable[[int], Haystack], max_tokens: int, min_items: int) -> Haystack:
-        return fit(make, max_tokens=max_tokens, min_items=min_items, renderer=renderer)
+    def fitted(draw: Callable[[int], Draft], max_tokens: int, needles: int) -> tuple[Draft, int]:
+        return Budget(max_tokens, PlainCounter(renderer)).fit(draw, min_items=needles, num_needles=needles)
 
     options = {"lengths": (500, 900), "depths": (0.0, 0.5, 1.0), "haystacks": 4, "template": True, "seed": 0}
     return kv.build(**(options | changes), fit=fitted)  # type: ignore[arg-type]

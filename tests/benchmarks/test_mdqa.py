@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from needlework.benchmarks import Benchmark, embedded, mdqa
-from needlework.benchmarks.scoring import normalize
+from needlework.benchmarks import Benchmark, mdqa
+from needlework.corpus import embedded
 from needlework.errors import UserError
+from needlework.matching import normalize
 
 
 def build(**changes: object) -> Benchmark:

@@ -1,21 +1,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from needlework.dataset.budget import fit
-from needlework.errors import BudgetError
+from needlework.dataset.budget import Budget, PlainCounter
+from needlework.errors import BudgetError, UserError
 from needlework.haystack import Haystack
 from needlework.models.chat import Renderer
 from needlework.tasks import make_task
+from needlework.tasks.draft import Draft
 from tests.conftest import CHAT_ML, INST, make_tokenizer
 
 
-def maker(seed: int, num_needles: int = 3) -> Callable[[int], Haystack]:
+def drawer(seed: int, num_needles: int = 3) -> Callable[[int], Draft]:
     task = make_task("simple_dict", {})
-    return lambda num_items: task(np.random.default_rng(seed), num_items, num_needles)
+    return lambda capacity: task.draft(np.random.default_rng(seed), capacity, num_needles)
+
+
+def fitted(renderer: Renderer, seed: int, max_tokens: int) -> Haystack:
+    draft, num_items = Budget(max_tokens, PlainCounter(renderer)).fit(drawer(seed), min_items=1, num_needles=3)
+    return draft.haystack(num_items, "")
 
 
 def full_text_tokens(renderer: Renderer, haystack: Haystack) -> int:
@@ -33,28 +40,30 @@ def full_text_tokens(renderer: Renderer, haystack: Haystack) -> int:
 def test_the_budget_is_kept_and_filled_to_within_one_item(digits: str, template: str, max_tokens: int) -> None:
     renderer = Renderer(make_tokenizer(digits, template))
     for seed in range(8):
-        haystack = fit(maker(seed), max_tokens=max_tokens, min_items=1, renderer=renderer)
+        haystack = fitted(renderer, seed, max_tokens)
         tokens = full_text_tokens(renderer, haystack)
-        larger = maker(seed)(len(haystack.items) + 1)
+        more = len(haystack.items) + 1
+        larger = drawer(seed)(more).haystack(more, "")
         longest = max(len(ids) for ids in renderer.encode([item + "\n" for item in larger.items]))
         assert max_tokens - longest <= tokens <= max_tokens
         assert full_text_tokens(renderer, larger) > max_tokens
 
 
-@pytest.mark.parametrize("guess", [1, 3, 40, 200])
-def test_the_result_does_not_depend_on_where_the_search_begins(renderer: Renderer, guess: int) -> None:
-    expected = fit(maker(5), max_tokens=900, min_items=1, renderer=renderer)
-    assert fit(maker(5), max_tokens=900, min_items=1, renderer=renderer, guess=guess) == expected
+def test_the_result_does_not_depend_on_what_was_fitted_before(renderer: Renderer) -> None:
+    budget = Budget(900, PlainCounter(renderer))
+    for seed in (3, 4, 5):
+        draft, num_items = budget.fit(drawer(seed), min_items=1, num_needles=3)
+    assert draft.haystack(num_items, "") == fitted(renderer, 5, 900)
 
 
 def test_an_impossible_budget_names_the_smallest_possible_one(renderer: Renderer) -> None:
     with pytest.raises(BudgetError) as error:
-        fit(maker(0), max_tokens=60, min_items=1, renderer=renderer)
+        fitted(renderer, 0, 60)
     smallest = int(str(error.value).rstrip(".").split()[-1])
     assert "max_tokens=60" in str(error.value)
-    assert len(fit(maker(0), max_tokens=smallest, min_items=1, renderer=renderer).items) == 1
+    assert len(fitted(renderer, 0, smallest).items) == 1
     with pytest.raises(BudgetError, match=f"needs {smallest} with this tokenizer"):
-        fit(maker(0), max_tokens=smallest - 1, min_items=1, renderer=renderer)
+        fitted(renderer, 0, smallest - 1)
 
 
 def test_the_embedded_models_own_tokenizer_counts_exactly() -> None:
@@ -62,7 +71,20 @@ def test_the_embedded_models_own_tokenizer_counts_exactly() -> None:
 
     renderer = Renderer(load_tokenizer("smollm2-135m"))
     for seed in range(3):
-        haystack = fit(maker(seed), max_tokens=1024, min_items=1, renderer=renderer)
+        haystack = fitted(renderer, seed, 1024)
         tokens = full_text_tokens(renderer, haystack)
         longest = max(len(ids) for ids in renderer.encode([item + "\n" for item in haystack.items]))
         assert 1024 - longest <= tokens <= 1024
+
+
+def test_a_text_that_ends_is_refused_only_where_the_budget_takes_more(renderer: Renderer, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text(" ".join(f"Wave {number} came in." for number in range(100, 124)))
+    task = make_task("niah", {"source": str(tmp_path)})
+
+    def fill(max_tokens: int) -> int:
+        draw = lambda capacity: task.draft(np.random.default_rng(0), capacity)  # noqa: E731
+        return Budget(max_tokens, PlainCounter(renderer)).fit(draw, min_items=1, num_needles=1)[1]
+
+    assert 1 < fill(300) < 25
+    with pytest.raises(UserError, match="has 24 sentences, with 1 needles too few for a haystack of 26 items"):
+        fill(3000)

@@ -18,11 +18,12 @@ from needlework.inference.backend import Ask
 from needlework.inference.hf import SHARING, HFBackend
 from needlework.models.chat import Renderer
 from needlework.tasks import make_task
+from needlework.tasks.protocol import make
 
 
 def kv_asks(count: int = 4, needles: int = 5, items: int = 10) -> list[Ask]:
     task = make_task("simple_dict", {})
-    made = [task(np.random.default_rng([3, index]), items, needles, id=str(index)) for index in range(count)]
+    made = [make(task, np.random.default_rng([3, index]), items, needles, id=str(index)) for index in range(count)]
     return [Ask(haystack, needle) for haystack in made for needle in haystack.needles]
 
 

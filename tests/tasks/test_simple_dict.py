@@ -8,6 +8,7 @@ import pytest
 
 from needlework.errors import UserError
 from needlework.haystack import Haystack
+from needlework.tasks.protocol import make
 from needlework.tasks.simple_dict import SimpleDict
 
 # The whole of a sample of the official generator, but for its numbers and its 57 other dictionaries.
@@ -22,8 +23,8 @@ the dictionary it is in. Answer in the following template:
 The value of key 665 is <fill-in-value> and it is in Dictionary [<fill-in-dictionary-name>]."""
 
 
-def make(seed: int = 0, num_items: int = 20, num_needles: int = 1, **params: object) -> Haystack:
-    return SimpleDict(**params)(np.random.default_rng(seed), num_items, num_needles)  # type: ignore[arg-type]
+def made(seed: int = 0, num_items: int = 20, num_needles: int = 1, **params: object) -> Haystack:
+    return make(SimpleDict(**params), np.random.default_rng(seed), num_items, num_needles)  # type: ignore[arg-type]
 
 
 def dictionaries(haystack: Haystack) -> list[tuple[int, dict[int, int]]]:
@@ -40,12 +41,12 @@ def anonymous(text: str) -> str:
 
 
 def test_the_prompt_has_the_form_of_the_official_one() -> None:
-    haystack = make(num_items=3)
+    haystack = made(num_items=3)
     assert anonymous(haystack.message(haystack.needles[0])) == anonymous(OFFICIAL)
 
 
 def test_without_template_the_question_ends_and_the_answer_is_the_same() -> None:
-    without, given = make(template=False).needles[0], make().needles[0]
+    without, given = made(template=False).needles[0], made().needles[0]
     assert without.question.endswith("and the dictionary it is in.")
     assert without.answer == given.answer
     assert re.fullmatch(r"The value of key \d+ is \d+ and it is in Dictionary \[\d+\]\.", given.answer)
@@ -54,7 +55,7 @@ def test_without_template_the_question_ends_and_the_answer_is_the_same() -> None
 @pytest.mark.parametrize("num_needles", [1, 8, 60])
 def test_every_gold_pair_is_where_its_needle_says_and_nowhere_else(num_needles: int) -> None:
     for seed in range(30):
-        haystack = make(seed, 20, num_needles)
+        haystack = made(seed, 20, num_needles)
         found = dictionaries(haystack)
         for needle in haystack.needles:
             key, value, name = map(int, re.findall(r"\d+", needle.answer))
@@ -67,7 +68,7 @@ def test_every_gold_pair_is_where_its_needle_says_and_nowhere_else(num_needles: 
 
 def test_keys_are_unique_within_a_dictionary_and_sizes_are_as_configured() -> None:
     for seed in range(20):
-        haystack = make(seed, 40)
+        haystack = made(seed, 40)
         gold = haystack.needles[0].position
         for place, item in enumerate(haystack.items):
             keys = re.findall(r"(\d+):", item)
@@ -79,7 +80,7 @@ def test_digits_and_sizes_are_drawn_uniformly() -> None:
     numbers: Counter[int] = Counter()
     sizes: Counter[int] = Counter()
     for seed in range(60):
-        for _, pairs in dictionaries(make(seed, 85)):
+        for _, pairs in dictionaries(made(seed, 85)):
             sizes[len(pairs)] += 1
             numbers.update(len(str(number)) for pair in pairs.items() for number in pair)
     assert set(numbers) == {3, 4}
@@ -88,7 +89,7 @@ def test_digits_and_sizes_are_drawn_uniformly() -> None:
 
 
 def test_gold_positions_are_uniform_but_for_the_forced_front() -> None:
-    positions = np.array([make(seed, 85, first_fraction=0.05, front_fraction=0.03).needles[0].position
+    positions = np.array([made(seed, 85, first_fraction=0.05, front_fraction=0.03).needles[0].position
                           for seed in range(3000)])  # fmt: skip
     # 5 % forced to 0, 3 % among the first 17, the rest uniform over 85.
     assert np.mean(positions == 0) == pytest.approx(0.05 + 0.03 / 17 + 0.92 / 85, abs=0.012)
@@ -98,18 +99,18 @@ def test_gold_positions_are_uniform_but_for_the_forced_front() -> None:
 
 def test_needles_lie_in_different_dictionaries_while_there_are_enough() -> None:
     for seed in range(50):
-        positions = [needle.position for needle in make(seed, 8, 8).needles]
+        positions = [needle.position for needle in made(seed, 8, 8).needles]
         assert sorted(positions) == list(range(8))
 
 
 def test_given_depths_place_the_needles() -> None:
-    haystack = SimpleDict()(np.random.default_rng(0), 21, 5, depths=(0, 0.25, 0.5, 0.75, 1))
+    haystack = make(SimpleDict(), np.random.default_rng(0), 21, 5, depths=(0, 0.25, 0.5, 0.75, 1))
     assert [needle.position for needle in haystack.needles] == [0, 5, 10, 15, 20]
 
 
 def test_one_more_item_adds_one_dictionary_and_changes_no_other() -> None:
     for seed in range(50):
-        small, large = make(seed, 12, 4), make(seed, 13, 4)
+        small, large = made(seed, 12, 4), made(seed, 13, 4)
         bodies = [Counter(item.split("] ")[1] for item in haystack.items) for haystack in (small, large)]
         assert sum((bodies[1] - bodies[0]).values()) == 1
         assert not bodies[0] - bodies[1]
@@ -118,11 +119,11 @@ def test_one_more_item_adds_one_dictionary_and_changes_no_other() -> None:
 @pytest.mark.parametrize(("num_needles", "expected"), [(1, 1), (3, 1), (4, 2), (8, 3)])
 def test_the_fewest_items_hold_the_needles(num_needles: int, expected: int) -> None:
     assert SimpleDict().min_items(num_needles) == expected
-    assert len(make(0, expected, num_needles).needles) == num_needles
+    assert len(made(0, expected, num_needles).needles) == num_needles
 
 
 def test_names_can_be_shuffled() -> None:
-    haystack = make(3, 30, 2, shuffle_names=True)
+    haystack = made(3, 30, 2, shuffle_names=True)
     names = [name for name, _ in dictionaries(haystack)]
     assert sorted(names) == list(range(1, 31))
     assert names != sorted(names)
@@ -141,9 +142,9 @@ def test_names_can_be_shuffled() -> None:
 )
 def test_what_cannot_be_made_is_refused_with_numbers(arguments: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        make(**arguments)  # type: ignore[arg-type]
+        made(**arguments)  # type: ignore[arg-type]
 
 
-def test_too_many_depths_for_one_dictionary_are_refused() -> None:
-    with pytest.raises(UserError, match="5 depths share 2 dictionaries of 3 keys"):
-        SimpleDict()(np.random.default_rng(0), 2, 5, depths=(0, 0, 0, 0, 1))
+def test_too_many_depths_are_refused() -> None:
+    with pytest.raises(UserError, match="5 depths do not fit 2 items"):
+        make(SimpleDict(), np.random.default_rng(0), 2, 5, depths=(0, 0, 0, 0, 1))

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any, Literal
 
 from needlework.haystack import Haystack, Needle
-
-Half = Literal["train", "eval"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +23,3 @@ class Benchmark:
     """Generation may end where this appears, because scoring reads no further."""
     places: dict[str, str] | None = None
     """The tabulated gold position of each needle by id, where positions are compared."""
-
-
-def embedded(name: str, half: Half | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the rows of an embedded file (see `data/README.md`), of one half or of both."""
-    path = files("needlework") / "data" / f"{name}.jsonl.gz"
-    for line in gzip.decompress(path.read_bytes()).decode().splitlines():
-        row = json.loads(line)
-        if half is None or row["half"] == half:
-            yield row

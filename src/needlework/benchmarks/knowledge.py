@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from needlework.benchmarks import Benchmark, Half, embedded
-from needlework.benchmarks.scoring import contained_match, exact_match, normalize
+from needlework.benchmarks import Benchmark
+from needlework.benchmarks.scoring import contained_match, exact_match
+from needlework.corpus import Half, embedded
 from needlework.errors import UserError
 from needlework.haystack import Haystack, Needle
+from needlework.matching import normalize
 
 PREAMBLE = "Complete the sentence with a few words."
 MAX_NEW_TOKENS = 16

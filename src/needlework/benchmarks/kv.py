@@ -10,13 +10,14 @@ import numpy as np
 from needlework.benchmarks import Benchmark
 from needlework.haystack import Haystack, Needle
 from needlework.tasks import make_task
+from needlework.tasks.draft import Draft
 
 # The whole answer takes 26 tokens where every digit is one.
 MAX_NEW_TOKENS = 32
 # Evaluation haystacks must not be those of training, whatever the seeds.
 STREAM = 7_310_259
 
-Fit = Callable[[Callable[[int], Haystack], int, int], Haystack]
+Fit = Callable[[Callable[[int], Draft], int, int], tuple[Draft, int]]
 
 
 def build(
@@ -30,7 +31,7 @@ def build(
         haystacks: Haystacks for each length.
         template: Whether the question shows the answer's form.
         seed: Seed of the benchmark.
-        fit: Makes the largest haystack that fits: `(make, max_tokens, min_items) -> Haystack`.
+        fit: Finds how many items fit: `(draw, max_tokens, num_needles) -> (draft, number of items)`.
 
     Raises:
         BudgetError: If a length is too small for the task.
@@ -41,11 +42,12 @@ def build(
     for length in lengths:
         for number in range(haystacks):
 
-            def make(num_items: int, length: int = length, number: int = number) -> Haystack:
+            def draw(capacity: int, length: int = length, number: int = number) -> Draft:
                 rng = np.random.default_rng([seed, STREAM, length, number])
-                return task(rng, num_items, len(depths), id=f"kv/{length}/{number}", depths=depths)
+                return task.draft(rng, capacity, len(depths), depths=depths)
 
-            haystack = fit(make, length, len(depths))
+            draft, num_items = fit(draw, length, len(depths))
+            haystack = draft.haystack(num_items, f"kv/{length}/{number}")
             haystack.meta["length"] = length
             made.append(haystack)
             places |= {needle.id: f"{depth:.0%}" for needle, depth in zip(haystack.needles, depths, strict=True)}

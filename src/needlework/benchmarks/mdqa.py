@@ -8,19 +8,17 @@ distractors, so that positions differ in nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from needlework.benchmarks import Benchmark, Half, embedded
-from needlework.benchmarks.scoring import best_subspan_em, normalize
+from needlework.benchmarks import Benchmark
+from needlework.benchmarks.scoring import best_subspan_em
+from needlework.corpus import Half, Passage, Question, askable, squad
 from needlework.errors import UserError
 from needlework.haystack import Haystack, Needle
-
-PREAMBLE = (
-    "Write a high-quality answer for the given question using only the provided search results "
-    "(some of which might be irrelevant)."
-)
+from needlework.matching import normalize
+from needlework.tasks.mdqa import OPENING, PREAMBLE, QUESTION, document
 
 
 def build(
@@ -49,8 +47,8 @@ def build(
     """
     if outside := [position for position in positions if not 1 <= position <= documents]:
         raise UserError(f"mdqa position {outside[0]} lies outside the {documents} documents.")
-    rows = [row | {"questions": _askable(row["questions"])} for row in embedded("squad", half)]
-    articles = {row["title"] for row in rows}
+    rows = [replace(row, questions=askable(row.questions)) for row in squad(half)]
+    articles = {row.title for row in rows}
     if paragraphs > len(rows) or documents > len(articles):
         raise UserError(
             f"mdqa has {len(rows)} paragraphs of {len(articles)} articles in the {half} half, "
@@ -59,8 +57,8 @@ def build(
     made: list[Haystack] = []
     for index in np.random.default_rng(seed).permutation(len(rows)).tolist():
         gold, rng = rows[index], np.random.default_rng([seed, index])
-        chosen = rng.permutation(len(gold["questions"]))[:questions_per_paragraph].tolist()
-        questions = [gold["questions"][each] for each in chosen]
+        chosen = rng.permutation(len(gold.questions))[:questions_per_paragraph].tolist()
+        questions = [gold.questions[each] for each in chosen]
         others = _distractors(rng, rows, gold, questions, documents - 1)
         if questions and len(others) == documents - 1:
             made += [_haystack(f"mdqa/{index}/{place}", gold, others, questions, place) for place in positions]
@@ -81,49 +79,40 @@ def score(needle: Needle, output: str) -> dict[str, bool]:
     return {"contained": best_subspan_em(output, needle.accepted)}
 
 
-def _askable(questions: list[Any]) -> list[Any]:
-    """Leave out questions with an answer so short, such as "a" or "5", that many texts hold it by chance."""
-    return [each for each in questions if all(len(normalize(answer)) > 2 for answer in each[2])]
-
-
 def _distractors(
     rng: np.random.Generator,
-    rows: list[dict[str, Any]],
-    gold: dict[str, Any],
-    questions: list[Any],
+    rows: list[Passage],
+    gold: Passage,
+    questions: list[Question],
     count: int,
-) -> list[dict[str, Any]]:
+) -> list[Passage]:
     """Draw paragraphs of other articles, each of its own, that hold no accepted answer of the questions."""
-    answers = [normalize(answer) for _, _, accepted in questions for answer in accepted]
-    titles = {gold["title"]}
-    found: list[dict[str, Any]] = []
+    answers = [normalize(answer) for question in questions for answer in question.accepted]
+    titles = {gold.title}
+    found: list[Passage] = []
     for index in rng.permutation(len(rows)).tolist():
         if len(found) == count:
             break
         row = rows[index]
-        text = normalize(f"{row['title']} {row['text']}")
-        if row["title"] not in titles and not any(answer in text for answer in answers):
-            titles.add(row["title"])
+        text = normalize(f"{row.title} {row.text}")
+        if row.title not in titles and not any(answer in text for answer in answers):
+            titles.add(row.title)
             found.append(row)
     return found
 
 
-def _haystack(
-    id: str, gold: dict[str, Any], others: list[dict[str, Any]], questions: list[Any], place: int
-) -> Haystack:
+def _haystack(id: str, gold: Passage, others: list[Passage], questions: list[Question], place: int) -> Haystack:
     documents = [*others[: place - 1], gold, *others[place - 1 :]]
-    items = tuple(
-        f"Document [{number}](Title: {row['title']}) {row['text']}" for number, row in enumerate(documents, start=1)
-    )
+    items = tuple(f"{OPENING}{number}{document(passage)}" for number, passage in enumerate(documents, start=1))
     needles = tuple(
         Needle(
-            id=f"{question_id}/{place}",
-            group=question_id,
-            question=f"Question: {question}\nAnswer:",
-            answer=accepted[0],
-            accepted=tuple(accepted),
+            id=f"{question.id}/{place}",
+            group=question.id,
+            question=QUESTION.format(question=question.text),
+            answer=question.accepted[0],
+            accepted=question.accepted,
             position=place - 1,
         )
-        for question_id, question, accepted in questions
+        for question in questions
     )
     return Haystack(id, "mdqa", PREAMBLE, items, needles)

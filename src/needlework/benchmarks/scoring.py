@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import re
-import string
 from collections.abc import Sequence
 
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def normalize(text: str) -> str:
-    """Lower-case, and drop punctuation, articles and extra white space (SQuAD's `normalize_answer`)."""
-    text = text.lower().translate(_PUNCTUATION)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+from needlework.matching import normalize
 
 
 def first_line(output: str) -> str:

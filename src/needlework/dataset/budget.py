@@ -1,69 +1,114 @@
-"""Exact token budgets: how many items of a haystack fit, counted as the model will see them."""
+"""Exact token budgets: how many items of a draft fit, counted as the model will see them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
 
 from needlework.errors import BudgetError
-from needlework.haystack import Haystack
 from needlework.models.chat import Renderer
+from needlework.tasks.draft import Draft, Integers
 
 
-def fit(
-    make: Callable[[int], Haystack], *, max_tokens: int, min_items: int, renderer: Renderer, guess: int = 8
-) -> Haystack:
-    """Return the largest haystack whose rendered prompt and longest answer fit `max_tokens`.
+class Counter(Protocol):
+    """Counts the tokens of a draft."""
 
-    The items of a small haystack are tokenized once for their mean length, which says how many should
-    fit; exact counts of the rendered haystacks around that number decide. So the budget is filled to
-    within one item: one more item, and the haystack no longer fits.
+    def lengths(self, draft: Draft) -> Integers:
+        """Return about how many tokens each row of the contents adds, [capacity]."""
+
+    def count(self, draft: Draft, num_items: int) -> int:
+        """Return exactly how many tokens the longest prompt of `num_items` items and its answer have."""
+
+
+class PlainCounter:
+    """Counts by tokenizing the rendered text."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self.renderer = renderer
+
+    def lengths(self, draft: Draft) -> Integers:
+        """Tokenize each item by itself: its neighbours may change a token or two."""
+        items = draft.haystack(len(draft.contents), "").items
+        # Items of an arrangement stand in another order than the rows.
+        rows = np.empty(len(items), dtype=np.int64)
+        rows[draft.arrange(len(items)).order] = [len(ids) for ids in self.renderer.encode([f"{x}\n" for x in items])]
+        return rows
+
+    def count(self, draft: Draft, num_items: int) -> int:
+        """Tokenize every prompt with its answer."""
+        return self.renderer.count(draft.haystack(num_items, ""))
+
+
+class Budget:
+    """Finds how many items fit.
+
+    The lengths of the items, summed up, say how many should fit; exact counts decide. So the budget is
+    filled to within one item: with one item more it would be exceeded.
 
     Args:
-        make: Makes the haystack of a given number of items; one item more must add tokens.
         max_tokens: Upper bound of prompt and answer, counted with the chat template.
-        min_items: The fewest items the task can have.
-        renderer: The model's own tokenizer and template.
-        guess: Where to begin the search; the result does not depend on it.
-
-    Raises:
-        BudgetError: If not even the smallest haystack fits; names the smallest budget that would do.
+        counter: Counts with the model's own tokenizer and template.
     """
-    num_items = max(guess, min_items)
-    haystack = make(num_items)
-    tokens = renderer.count(haystack)
-    best: Haystack | None = None
-    too_many = None
-    while best is None or too_many != len(best.items) + 1:
-        if tokens <= max_tokens:
-            best = haystack
-        else:
-            too_many = num_items
-            if num_items == min_items:
-                break
-        num_items = _next(num_items, max_tokens - tokens, haystack, renderer, best, too_many, min_items)
-        haystack = make(num_items)
-        tokens = renderer.count(haystack)
-    if best is None:
+
+    def __init__(self, max_tokens: int, counter: Counter) -> None:
+        self.max_tokens = max_tokens
+        self.counter = counter
+        # What was found of one haystack is a good first guess for the next; results do not depend on it.
+        self._capacity = 32
+        self._overhead = 0
+
+    def fit(self, draw: Callable[[int], Draft], *, min_items: int, num_needles: int) -> tuple[Draft, int]:
+        """Return a draft and the largest number of its items whose longest prompt and answer fit.
+
+        Args:
+            draw: From a capacity to a draft. Drafts of `num_needles` items and more agree in the rows both have.
+            min_items: The fewest items the task can have.
+            num_needles: Needles in the haystack.
+
+        Raises:
+            BudgetError: If not even the smallest haystack fits; names the smallest budget that would do.
+        """
+        lowest, capacity = max(min_items, num_needles), self._capacity
+        while True:
+            capacity = max(capacity, lowest + 1)
+            draft = draw(capacity)
+            sums = np.cumsum(self.counter.lengths(draft))
+            num_items = self._closest(sums, lowest)
+            tokens = self.counter.count(draft, num_items)
+            self._overhead = tokens - int(sums[num_items - 1])
+            if (closest := self._closest(sums, lowest)) != num_items:
+                num_items = closest
+                tokens = self.counter.count(draft, num_items)
+            while tokens > self.max_tokens and num_items > lowest:
+                num_items -= 1
+                tokens = self.counter.count(draft, num_items)
+            if tokens > self.max_tokens:
+                return self._crowded(draw, range(lowest - 1, min_items - 1, -1), lowest, tokens)
+            while num_items < capacity and self.counter.count(draft, num_items + 1) <= self.max_tokens:
+                num_items += 1
+            if num_items < capacity:
+                self._capacity = num_items + num_items // 32 + 2
+                return draft, num_items
+            spare = self.max_tokens - self._overhead - int(sums[-1])
+            capacity += max(capacity // 8, int(spare * capacity / sums[-1])) + 4
+
+    def _closest(self, sums: Integers, lowest: int) -> int:
+        """Return how many items fit if they have these lengths."""
+        fitting = int(np.searchsorted(sums, self.max_tokens - self._overhead, side="right"))
+        return min(max(fitting, lowest), len(sums))
+
+    def _crowded(self, draw: Callable[[int], Draft], sizes: range, fewest: int, needed: int) -> tuple[Draft, int]:
+        """Fit fewer items than needles, which share items then: each number of items is a draft of its own."""
+        draft = draw(fewest)
+        for fewest in sizes:
+            draft = draw(fewest)
+            needed = self.counter.count(draft, fewest)
+            if needed <= self.max_tokens:
+                return draft, fewest
         raise BudgetError(
-            f"max_tokens={max_tokens}, but the smallest {haystack.task} haystack "
-            f"({min_items} items, {len(haystack.needles)} needles) needs {tokens} with this tokenizer and "
-            f"chat template. Raise max_tokens to at least {tokens}."
+            f"max_tokens={self.max_tokens}, but the smallest {draft.task} haystack ({fewest} items, "
+            f"{len(draft.arrange(fewest).needles)} needles) needs {needed} with this tokenizer and chat template. "
+            f"Raise max_tokens to at least {needed}."
         )
-    return best
-
-
-def _next(
-    num_items: int,
-    spare: int,
-    haystack: Haystack,
-    renderer: Renderer,
-    best: Haystack | None,
-    too_many: int | None,
-    min_items: int,
-) -> int:
-    """Step by as many mean items as are spare or over, staying inside what is known to fit and not to."""
-    mean = sum(map(len, renderer.encode([item + "\n" for item in haystack.items]))) / len(haystack.items)
-    step = int(spare / mean) if spare >= 0 else -max(1, round(-spare / mean))
-    low = min_items if best is None else len(best.items) + 1
-    high = num_items + max(1, step) if too_many is None else too_many - 1
-    return min(max(num_items + step, low), high)

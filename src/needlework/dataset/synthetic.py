@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from needlework.dataset.budget import fit
-from needlework.dataset.encoded import Encoded, encode
+from needlework.dataset.budget import Budget
+from needlework.dataset.composer import Composer
+from needlework.dataset.encoded import Encoded
 from needlework.errors import BudgetError
 from needlework.haystack import Haystack
 from needlework.models.chat import Renderer
-from needlework.tasks.simple_dict import SimpleDict
+from needlework.tasks.draft import Draft
+from needlework.tasks.protocol import Task
 
 
 @dataclass
@@ -20,7 +22,7 @@ class SyntheticDataset(Sequence[Haystack]):
     """Haystacks of a synthetic task. Sample `i` depends on the arguments and `i` alone.
 
     Args:
-        task: Makes a haystack from a generator, a number of items and a number of needles.
+        task: Draws the contents of a haystack from a generator.
         size: How many haystacks there are.
         num_needles: Needles in each.
         max_tokens: Upper bound of prompt and longest answer, counted exactly.
@@ -30,7 +32,7 @@ class SyntheticDataset(Sequence[Haystack]):
         renderer: The tokenizer and chat template that tokens are counted with.
     """
 
-    task: SimpleDict
+    task: Task
     size: int
     num_needles: int
     max_tokens: int
@@ -39,7 +41,8 @@ class SyntheticDataset(Sequence[Haystack]):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self._guess = 8
+        self.composer = Composer(self.renderer)
+        self.budget = Budget(self.max_tokens, self.composer)
 
     def __len__(self) -> int:
         return self.size
@@ -54,44 +57,50 @@ class SyntheticDataset(Sequence[Haystack]):
             return self[0]
         return replace(self, num_items=(self.num_items[1], self.num_items[1]))[0]
 
-    def encoded(self, index: int) -> list[Encoded]:
-        """Return the rows of sample `index` as token ids.
-
-        Raises:
-            BudgetError: If it cannot fit `max_tokens`.
-        """
-        return encode(self[index], self.renderer)
-
     def __getitem__(self, index: int) -> Haystack:  # type: ignore[override]  # no slices
         """Return sample `index`.
 
         Raises:
             BudgetError: If it cannot fit `max_tokens`.
         """
+        draft, num_items = self.draft(index)
+        return draft.haystack(num_items, str(index))
+
+    def encoded(self, index: int) -> list[Encoded]:
+        """Return the rows of sample `index` as token ids.
+
+        Raises:
+            BudgetError: If it cannot fit `max_tokens`.
+        """
+        return self.composer.encode(*self.draft(index))
+
+    def draft(self, index: int) -> tuple[Draft, int]:
+        """Return the draft of sample `index` and its number of items.
+
+        Raises:
+            BudgetError: If it cannot fit `max_tokens`.
+        """
         if not 0 <= index < self.size:
             raise IndexError(index)
+        draft, num_items = self._sized(index)
+        if not self.composer.check(draft, num_items, index):
+            draft, num_items = self._sized(index)
+        return draft, num_items
 
-        def make(num_items: int) -> Haystack:
-            # The same generator state for each size: only then does one item more add one item.
-            return self.task(np.random.default_rng([self.seed, index]), num_items, self.num_needles, id=str(index))
+    def _sized(self, index: int) -> tuple[Draft, int]:
+        def draw(capacity: int) -> Draft:
+            # The same generator state for each capacity: only then do the drafts agree.
+            return self.task.draft(np.random.default_rng([self.seed, index]), capacity, self.num_needles)
 
         if self.num_items is None:
-            haystack = fit(
-                make,
-                max_tokens=self.max_tokens,
-                min_items=self.task.min_items(self.num_needles),
-                renderer=self.renderer,
-                guess=self._guess,
-            )
-            self._guess = len(haystack.items)
-            return haystack
+            return self.budget.fit(draw, min_items=self.task.min_items(self.num_needles), num_needles=self.num_needles)
         low, high = self.num_items
         # A stream of its own: the task's must not depend on whether the size was drawn.
-        count = int(np.random.default_rng([self.seed, index, 1]).integers(low, high + 1))
-        haystack = make(count)
-        if (tokens := self.renderer.count(haystack)) > self.max_tokens:
+        num_items = int(np.random.default_rng([self.seed, index, 1]).integers(low, high + 1))
+        draft = draw(num_items)
+        if (tokens := self.composer.count(draft, num_items)) > self.max_tokens:
             raise BudgetError(
-                f"sample {index} with {count} items needs {tokens} tokens, but max_tokens={self.max_tokens}. "
+                f"sample {index} with {num_items} items needs {tokens} tokens, but max_tokens={self.max_tokens}. "
                 f"Raise max_tokens or ask for fewer items."
             )
-        return haystack
+        return draft, num_items

@@ -5,17 +5,44 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from needlework.errors import RecipeError
+from needlework.tasks.absent import Absent
+from needlework.tasks.chain import Chain
+from needlework.tasks.collect import Collect
+from needlework.tasks.in2 import IN2
+from needlework.tasks.mdqa import MDQA
+from needlework.tasks.mixture import Mixture
+from needlework.tasks.multi_subkey import MultiSubkey
+from needlework.tasks.multidocqa import MultidocQA
+from needlework.tasks.near_duplicates import NearDuplicates
+from needlework.tasks.niah import NIAH
+from needlework.tasks.protocol import Task
+from needlework.tasks.records import Records
+from needlework.tasks.same_key import SameKey
 from needlework.tasks.simple_dict import SimpleDict
 
-TASKS = {"simple_dict": SimpleDict}
+TASKS: dict[str, type[Task]] = {
+    "simple_dict": SimpleDict,
+    "multi_subkey": MultiSubkey,
+    "near_duplicates": NearDuplicates,
+    "same_key": SameKey,
+    "collect": Collect,
+    "chain": Chain,
+    "absent": Absent,
+    "records": Records,
+    "mixture": Mixture,
+    "mdqa": MDQA,
+    "multidocqa": MultidocQA,
+    "in2": IN2,
+    "niah": NIAH,
+}
 
 
-def make_task(name: str, params: Mapping[str, Any]) -> SimpleDict:
+def make_task(name: str, params: Mapping[str, Any]) -> Task:
     """Return the named task with the given parameters.
 
     Raises:
@@ -24,7 +51,7 @@ def make_task(name: str, params: Mapping[str, Any]) -> SimpleDict:
     if name not in TASKS:
         raise RecipeError(f"there is no task {name!r}. {_nearest(name, TASKS)}")
     kind = TASKS[name]
-    known = {each.name: each for each in dataclasses.fields(kind)}
+    known = {each.name: each for each in dataclasses.fields(cast(Any, kind))}
     for key in params:
         if key not in known:
             raise RecipeError(f"task {name} has no parameter {key!r}. {_nearest(key, known)}")

@@ -82,14 +82,12 @@ class Draft:
     def haystack(self, num_items: int, id: str) -> Haystack:
         """Return the haystack of the first `num_items` rows; its needles are named `id/0`, `id/1`, …"""
         arrangement = self.arrange(num_items)
-        needles = tuple(
-            Needle(
-                f"{id}/{number}", f"{id}/{number}", text(each.question), text(each.answer), each.accepted, each.position
-            )
-            for number, each in enumerate(arrangement.needles)
-        )
+        needles = []
+        for number, each in enumerate(arrangement.needles):
+            name, question, answer = f"{id}/{number}", text(each.question), text(each.answer)
+            needles.append(Needle(name, name, question, answer, each.accepted, each.position))
         items = tuple(self._items(arrangement))
-        return Haystack(id, self.task, self.preamble, items, needles, dict(self.meta or {}))
+        return Haystack(id, self.task, self.preamble, items, tuple(needles), dict(self.meta or {}))
 
     def _items(self, arrangement: Arrangement) -> list[str]:
         order = arrangement.order

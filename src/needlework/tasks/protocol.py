@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from needlework.haystack import Haystack
 from needlework.tasks.draft import Draft
 
 
@@ -27,7 +28,8 @@ class Task(Protocol):
     ) -> Draft:
         """Draw the contents of `capacity` items, from which haystacks of up to so many can be arranged.
 
-        Drafts of the same generator state and different capacities agree in all rows that both have.
+        Drafts of the same generator state and different capacities agree in all rows that both have. Where
+        the text of a task ends, its contents do, and arranging more items than they have is a `UserError`.
 
         Args:
             rng: Source of all randomness.
@@ -41,3 +43,20 @@ class Task(Protocol):
 
     def min_items(self, num_needles: int) -> int:
         """Return the fewest items that hold so many needles."""
+
+
+def make(
+    task: Task,
+    rng: np.random.Generator,
+    num_items: int,
+    num_needles: int = 1,
+    *,
+    id: str = "0",
+    depths: Sequence[float] | None = None,
+) -> Haystack:
+    """Make one haystack of a given number of items.
+
+    Raises:
+        UserError: If so many needles do not fit so few items.
+    """
+    return task.draft(rng, num_items, num_needles, depths=depths).haystack(num_items, id)

@@ -41,7 +41,7 @@ def write(data: SyntheticDataset, indices: range) -> Shard:
     mask = np.concatenate([row.labels != IGNORED for row in rows])
     lengths = np.array([len(row.input_ids) for row in rows], dtype=np.int32)
     arrays = {"bin": ids, "mask": mask, "lengths": lengths}
-    return Shard(len(rows), {extension: memoryview(array).cast("B") for extension, array in arrays.items()})
+    return Shard(len(rows), {extension: array.view(np.uint8).data for extension, array in arrays.items()})
 
 
 def finish(whole: Whole) -> Files:

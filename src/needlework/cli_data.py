@@ -1,0 +1,83 @@
+"""The commands that look at data, and how a command line names what to generate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from needlework.errors import RecipeError
+
+if TYPE_CHECKING:
+    from needlework.dataset.synthetic import SyntheticDataset
+    from needlework.recipe import Recipe
+
+Source = Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")]
+Tokenizer = Annotated[str | None, typer.Option("--model", help="Whose tokenizer counts; default: the recipe's.")]
+MaxTokens = Annotated[int | None, typer.Option(help="Bound of prompt and answer.")]
+Needles = Annotated[int | None, typer.Option(help="Needles in each haystack.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the dataset.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change a value of the recipe.")]
+
+
+def show(
+    source: Source,
+    model: Tokenizer = None,
+    max_tokens: MaxTokens = None,
+    needles: Needles = None,
+    seed: Seed = None,
+    index: Annotated[int, typer.Option(min=0, help="Which sample.")] = 0,
+    full: Annotated[bool, typer.Option("--full", help="Every item and question, not only the gold ones.")] = False,
+    set: Set = None,
+) -> None:
+    """Print a sample with its gold pairs and supervised text."""
+    from rich.console import Console
+
+    from needlework import pipeline
+    from needlework.looking.show import show as page
+    from needlework.progress import Terminal
+
+    values = {"model.name": model, "data.max_tokens": max_tokens, "data.needles": needles, "seed": seed}
+    # A sample does not depend on how many there are.
+    loaded = synthetic(source, {**values, "data.haystacks": index + 1}, set)
+    data = pipeline.dataset(loaded, pipeline.make_renderer(loaded.model, Terminal()))
+    console = Console(highlight=False)
+    console.print(page(data, index, full=full, plain=console.no_color or not console.color_system))
+
+
+def inspect(folder: Annotated[Path, typer.Argument(help="Folder of a finished dataset.")]) -> None:
+    """Check a dataset's files and print what they hold."""
+    from rich.console import Console
+
+    from needlework import pipeline
+    from needlework import recipe as recipes
+    from needlework.looking.inspection import inspect as look
+    from needlework.looking.inspection import table
+    from needlework.progress import Terminal
+
+    progress = Terminal()
+
+    def dataset(settings: Mapping[str, Any]) -> SyntheticDataset:
+        recipe = recipes.of_dataset(settings)
+        conversation = settings.get("conversation", False)
+        return pipeline.dataset(recipe, pipeline.make_renderer(recipe.model, progress, conversation))
+
+    with progress.bar("inspect") as update:
+        found = look(folder, dataset, update)
+    Console(highlight=False).print(table(found))
+
+
+def synthetic(source: str, values: dict[str, Any], overrides: list[str] | None) -> Recipe:
+    """Return a task's recipe of defaults, or the recipe of a name or file, with the values that are given."""
+    from needlework import recipe as recipes
+    from needlework.tasks import TASKS
+
+    changes = [f"{key}={value}" for key, value in values.items() if value is not None] + (overrides or [])
+    if source in TASKS:
+        return recipes.parse({"data": {"task": source}}, changes)
+    if source not in recipes.names() and not Path(source).exists():
+        known = ", ".join([*TASKS, *recipes.names()])
+        raise RecipeError(f"there is no task, recipe or file {source!r}. Known: {known}.")
+    return recipes.load(source, changes)

@@ -1,0 +1,217 @@
+"""Passages of real text and the questions asked of them: the embedded SQuAD, or the user's own files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, StringConstraints, ValidationError
+
+from needlework.errors import DataError
+from needlework.matching import normalize
+
+Half = Literal["train", "eval"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question that its passage answers."""
+
+    text: str
+    accepted: tuple[str, ...]
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A paragraph, on one line."""
+
+    title: str
+    """What the text is about; may be empty."""
+    text: str
+    questions: tuple[Question, ...] = ()
+
+
+def embedded(name: str, half: Half | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an embedded file (see `data/README.md`), of one half or of both."""
+    path = files("needlework") / "data" / f"{name}.jsonl.gz"
+    for line in gzip.decompress(path.read_bytes()).decode().splitlines():
+        row = json.loads(line)
+        if half is None or row["half"] == half:
+            yield row
+
+
+@lru_cache
+def squad(half: Half) -> tuple[Passage, ...]:
+    """Return the passages of one half of the embedded SQuAD, with every question."""
+    return tuple(
+        Passage(row["title"], row["text"], tuple(Question(text, tuple(a), id) for id, text, a in row["questions"]))
+        for row in embedded("squad", half)
+    )
+
+
+def askable(questions: Iterable[Question]) -> tuple[Question, ...]:
+    """Leave out questions with an answer so short, such as "a" or "5", that many texts hold it by chance."""
+    return tuple(each for each in questions if all(len(normalize(answer)) > 2 for answer in each.accepted))
+
+
+@lru_cache
+def passages(source: str | None = None) -> tuple[Passage, ...]:
+    """Return the passages to train on, each once.
+
+    A source is read once in a process.
+
+    Args:
+        source: The training half of the embedded SQuAD where None, or the path of
+            a `.json` file in SQuAD's form, 1.1 or 2.0;
+            a `.jsonl` file with a question a line, `{"context", "question", "answers", "title"}`, where
+            `answers` is a list of strings, or `{"text": [...]}` as `datasets` writes SQuAD, and `title`
+            may be missing; lines of the same context are one passage;
+            a folder with `.txt` files at any depth, whose paragraphs are separated by blank lines and
+            are titled by the file's name.
+            Questions without answers, SQuAD 2.0's impossible ones, are left out.
+
+    Raises:
+        DataError: If the source cannot be read or is malformed, naming file and line, or if it holds
+            paragraphs of the embedded evaluation half.
+    """
+    if source is None:
+        return _merged(squad("train"))
+    path = Path(source)
+    if not path.exists():
+        raise DataError(f"cannot read {path}: there is no such file or folder")
+    if path.is_dir():
+        found = _merged(_read_folder(path))
+    elif path.suffix == ".jsonl":
+        found = _merged(_read_jsonl(path))
+    elif path.suffix == ".json":
+        found = _merged(_read_squad(path))
+    else:
+        raise DataError(f"{path} is neither a .json or .jsonl file of questions nor a folder of .txt files.")
+    if not found:
+        raise DataError(f"{path} holds no text.")
+    evaluated = {passage.text for passage in squad("eval")}
+    if overlap := [passage for passage in found if passage.text in evaluated]:
+        raise DataError(
+            f"{path} holds {len(overlap)} paragraphs of the embedded evaluation text, such as "
+            f"{overlap[0].text[:40]!r}. Remove them: who trains on them can no longer evaluate."
+        )
+    return found
+
+
+def _merged(found: Iterable[Passage]) -> tuple[Passage, ...]:
+    """Join the questions of passages of the same text, so that none stands in a haystack twice."""
+    merged: dict[str, tuple[str, list[Question]]] = {}
+    for each in found:
+        if text := _on_one_line(each.text):
+            merged.setdefault(text, (each.title, []))[1].extend(
+                _tidy(asked) for asked in each.questions if asked.accepted
+            )
+    return tuple(Passage(title, text, tuple(questions)) for text, (title, questions) in merged.items())
+
+
+def _tidy(question: Question) -> Question:
+    answers = dict.fromkeys(map(_on_one_line, question.accepted))
+    return Question(_on_one_line(question.text), tuple(answers), question.id)
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+Filled = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+def _answers(value: Any) -> Any:
+    # `datasets` writes SQuAD's answers as columns.
+    return value["text"] if isinstance(value, dict) and "text" in value else value
+
+
+class _Answer(BaseModel):
+    text: Filled
+
+
+class _Asked(BaseModel):
+    question: Filled
+    answers: list[_Answer]
+
+
+class _Paragraph(BaseModel):
+    context: Filled
+    qas: list[_Asked]
+
+
+class _Article(BaseModel):
+    title: str = ""
+    paragraphs: list[_Paragraph]
+
+
+class _Squad(BaseModel):
+    data: list[_Article]
+
+
+class _Row(BaseModel):
+    context: Filled
+    question: Filled
+    answers: Annotated[list[Filled], BeforeValidator(_answers)]
+    title: str | None = None
+
+
+def _read_squad(path: Path) -> Iterator[Passage]:
+    try:
+        content = _Squad.model_validate(json.loads(_text(path)))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg} at column {error.colno}") from None
+    except ValidationError as error:
+        raise DataError(f"{path} is not in SQuAD's form: {_fault(error)}") from None
+    for article in content.data:
+        title = _on_one_line(article.title.replace("_", " "))
+        for paragraph in article.paragraphs:
+            asked = (Question(each.question, tuple(answer.text for answer in each.answers)) for each in paragraph.qas)
+            yield Passage(title, paragraph.context, tuple(asked))
+
+
+def _read_jsonl(path: Path) -> Iterator[Passage]:
+    # Not splitlines, which also splits at characters that JSON allows inside strings.
+    for number, line in enumerate(_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = _Row.model_validate(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {number}: not JSON: {error.msg} at column {error.colno}") from None
+        except ValidationError as error:
+            raise DataError(f"{path}, line {number}: {_fault(error)}") from None
+        yield Passage(_on_one_line(row.title or ""), row.context, (Question(row.question, tuple(row.answers)),))
+
+
+def _read_folder(folder: Path) -> Iterator[Passage]:
+    paths = sorted(folder.rglob("*.txt"))
+    if not paths:
+        raise DataError(f"{folder} holds no .txt files.")
+    for path in paths:
+        for paragraph in re.split(r"\n\s*\n", _text(path)):
+            yield Passage(path.stem.replace("_", " "), paragraph)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"cannot read {path}, line {line}: not UTF-8 text") from None
+
+
+def _fault(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg'].lower()}" if place else first["msg"].lower()

@@ -1,0 +1,148 @@
+"""The token ids of the pieces that number haystacks are made of.
+
+A haystack of numbers is a few fixed strings with numbers between them. Where a tokenizer never joins a
+digit with what stands beside it, the ids of the whole are those of its pieces in a row: each number and
+each string is tokenized once, in place, and a sample is put together by indexing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+from needlework.dataset.encoded import Tokens
+from needlework.models.chat import Renderer
+from needlework.tasks.draft import Asked, Draft, Integers, Parts, Pieces
+
+LARGEST = 10**6
+"""Tables hold the numbers below."""
+
+
+class Unsplittable(Exception):
+    """The tokenizer joins a number with its surroundings, or the template is not one that can be cut."""
+
+
+class Table:
+    """The token ids of all pieces of one kind of draft.
+
+    Args:
+        draft: Any draft of the kind: they share preamble, opening, closing and fragments.
+        renderer: The tokenizer and chat template.
+
+    Raises:
+        Unsplittable: If a token holds both a digit and something else.
+    """
+
+    def __init__(self, draft: Draft, renderer: Renderer) -> None:
+        if not isinstance(draft.contents, Pieces) or not renderer.tokenizer.is_fast or renderer.conversation:
+            raise Unsplittable
+        self.renderer = renderer
+        probe = draft.haystack(len(draft.contents), "")
+        needle = probe.needles[0]
+        before, prompt_found, self.middle = renderer.prompt(probe, needle).partition(probe.message(needle))
+        self.start, answer_found, self.end = renderer.completion(probe, needle).partition(needle.answer)
+        if not prompt_found or not answer_found:
+            raise Unsplittable
+        self.uses = 0
+        """Samples that were put together with it."""
+        self.closing = draft.closing
+        self._cache: dict[tuple[str, str, str], list[int]] = {}
+        preamble = f"{draft.preamble}\n\n" if draft.preamble else ""
+        self.head = np.array(self._ids("", before + preamble + draft.opening, "1"), dtype=np.int32)
+        # Items are joined by a newline; a tokenizer may well join that with the bracket before it.
+        join = f"{draft.closing}\n{draft.opening}"
+        seam = len(draft.closing), len(draft.closing) + 1
+        self.closes, self.opens = self._overlap(join, 0, seam[0]), self._overlap(join, seam[1], len(join))
+        """Tokens of the join that hold any of the item before it, and of the one behind it."""
+        self._fragments = (*draft.contents.fragments, join)
+        self.join = -1 - len(self._fragments)
+        self._shortest = min(self._fragments, key=len)
+        self._fill(10**4)
+
+    def cover(self, number: int) -> None:
+        """Make sure that all numbers up to this one are in the table.
+
+        Raises:
+            Unsplittable: If there are too many.
+        """
+        if number >= len(self.numbers):
+            if number >= LARGEST:
+                raise Unsplittable
+            self._fill(10 ** len(str(number)))
+
+    def _fill(self, count: int) -> None:
+        left = right = self._shortest
+        texts = [f"{left}{number}{right}" for number in range(count)]
+        spans = [(len(left), len(text) - len(right)) for text in texts]
+        self.numbers = self._cut(texts, spans)
+        ids = [*self.numbers, *(self._ids("1", fragment, "1") for fragment in reversed(self._fragments)), []]
+        # Pieces below 0 index these from behind: nothing, then the fragments.
+        self.lengths = np.array([len(each) for each in ids])
+        self._starts = np.cumsum(self.lengths) - self.lengths
+        self._flat = np.array([*chain.from_iterable(ids)], dtype=np.int32)
+
+    def take(self, pieces: Integers) -> tuple[Tokens, Integers]:
+        """Return the ids of pieces in a row, and where each piece ends, [pieces]."""
+        pieces = pieces.ravel()
+        lengths = self.lengths.take(pieces)
+        ends = np.cumsum(lengths)
+        shifts = self._starts.take(pieces)
+        shifts -= ends
+        shifts += lengths
+        indices = np.repeat(shifts, lengths)
+        indices += np.arange(len(indices))
+        return self._flat.take(indices), ends
+
+    def tail(self, needle: Asked) -> tuple[list[int], int]:
+        """Return the ids behind the last number of the items, and how many at their end are the completion."""
+        prompt = _coalesce((f"{self.closing}\n\n", *needle.question, self.middle))
+        completion = self._sequence(str(prompt[-1]), _coalesce((self.start, *needle.answer, self.end)))
+        return self._sequence("1", prompt) + completion, len(completion)
+
+    def _sequence(self, left: str, parts: Sequence[str | int]) -> list[int]:
+        ids: list[int] = []
+        last = len(parts) - 1
+        for index, part in enumerate(parts):
+            if isinstance(part, int):
+                self.cover(part)
+                ids += self.numbers[part]
+            else:
+                # A digit stands for any number, on either side.
+                ids += self._ids("1" if index else left, part, "1" if index < last else "")
+        return ids
+
+    def _overlap(self, text: str, start: int, stop: int) -> int:
+        """Return how many tokens of a text between two numbers hold any of these characters."""
+        encoding = self.renderer.tokenizer(f"1{text}1", add_special_tokens=False, return_offsets_mapping=True)
+        return sum(begin < stop + 1 and end > start + 1 for begin, end in encoding["offset_mapping"])
+
+    def _ids(self, left: str, text: str, right: str) -> list[int]:
+        """Return the ids that a text has between two others."""
+        key = (left, text, right)
+        if key not in self._cache:
+            span = len(left), len(left) + len(text)
+            (self._cache[key],) = self._cut([left + text + right], [span])
+        return self._cache[key]
+
+    def _cut(self, texts: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[list[int]]:
+        """Return the ids of the tokens of each text that lie in its span of characters."""
+        encoding = self.renderer.tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
+        cut = []
+        for ids, offsets, (start, stop) in zip(encoding["input_ids"], encoding["offset_mapping"], spans, strict=True):
+            if any(begin < seam < end for begin, end in offsets for seam in (start, stop)):
+                raise Unsplittable
+            cut.append([id for id, (begin, end) in zip(ids, offsets, strict=True) if start <= begin and end <= stop])
+        return cut
+
+
+def _coalesce(parts: Parts) -> list[str | int]:
+    """Join neighbouring strings."""
+    joined: list[str | int] = []
+    for part in parts:
+        if isinstance(part, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += part
+        else:
+            joined.append(part)
+    return joined

@@ -1,0 +1,152 @@
+"""The files of a finished export: its manifest, whether they are as they were written, and their rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from needlework.dataset.encoded import IGNORED
+from needlework.errors import DataError
+
+MANIFEST = "manifest.json"
+MEGATRON = ("train.bin", "train.idx", "train_mask.bin", "train_mask.idx")
+HEADER = struct.Struct("<9sQBQQ")
+"""Of megatron-core's `.idx`: its mark, version, type of the ids, rows, and documents with one behind the last."""
+KINDS = {1: np.uint8, 4: np.int32, 8: np.uint16}
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A row of text: what the first user says, what is answered, and all its characters."""
+
+    content: bytes
+    """As it stands in the file; rows are the same where this is."""
+    question: str
+    answer: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """A row of token ids."""
+
+    content: bytes
+    ids: npt.NDArray[np.integer[Any]]
+    supervised: int
+    """How many of them are trained on."""
+
+    @property
+    def length(self) -> int:
+        return len(self.ids)
+
+
+Row = Chat | Ids
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read what a folder holds.
+
+    Raises:
+        DataError: If it is no finished export.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        if not folder.is_dir():
+            raise DataError(f"there is no folder {folder}.") from None
+        raise DataError(
+            f"{folder} holds no finished dataset: it has no {MANIFEST}, which `needlework generate` writes last."
+        ) from None
+    except ValueError:
+        raise DataError(f"{path} is damaged: it is not JSON.") from None
+    if not isinstance(manifest, dict) or not manifest.keys() >= {"settings", "haystacks", "files"}:
+        raise DataError(f"{path} is not the manifest of a dataset: it lacks settings, haystacks or files.")
+    return manifest
+
+
+def verify(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
+    """Compare every file with its checksum in the manifest.
+
+    Raises:
+        DataError: If one is missing or is not what was written; names it.
+    """
+    for name, entry in files.items():
+        path = folder / name
+        try:
+            with path.open("rb") as file:
+                same = hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+        except FileNotFoundError:
+            raise DataError(f"{path} is missing, but the manifest names it. Generate the dataset again.") from None
+        if not same:
+            raise DataError(
+                f"{path} is damaged: it has {path.stat().st_size:,} bytes and not the checksum of what was written. "
+                f"Delete it, and generate the dataset again."
+            )
+
+
+def read_rows(folder: Path, names: Mapping[str, Any]) -> Iterator[Row]:
+    """Yield the rows of an export of any format, in order.
+
+    Raises:
+        DataError: If no file of rows is among them.
+    """
+    ordered = sorted(names)
+    if shards := [name for name in ordered if name.endswith(".parquet")]:
+        return (row for name in shards for row in _parquet(folder / name))
+    if shards := [name for name in ordered if name.endswith(".jsonl")]:
+        return (row for name in shards for row in _jsonl(folder / name))
+    if set(ordered) >= set(MEGATRON):
+        return _megatron(*(folder / name for name in MEGATRON))
+    raise DataError(f"{folder} has no rows that `needlework inspect` can read: its files are {', '.join(ordered)}.")
+
+
+def _jsonl(path: Path) -> Iterator[Chat]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                row = json.loads(line)
+                chat = row["messages"] if "messages" in row else [*row["prompt"], *row["completion"]]
+                said = {role: [each["content"] for each in chat if each["role"] == role] for role in ROLES}
+                yield Chat(line, said["user"][0], said["assistant"][0], sum(len(each["content"]) for each in chat))
+            except (ValueError, LookupError, TypeError):
+                raise DataError(f"{path}, line {number}: not a chat of user and assistant.") from None
+
+
+ROLES = ("user", "assistant")
+
+
+def _parquet(path: Path) -> Iterator[Ids]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=256, columns=["input_ids", "labels"]):
+            for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+                values = ids.values.to_numpy()
+                yield Ids(values.tobytes(), values, int((labels.values.to_numpy() != IGNORED).sum()))
+
+
+def _megatron(ids: Path, index: Path, mask: Path, mask_index: Path) -> Iterator[Ids]:
+    pairs = zip(_indexed(ids, index), _indexed(mask, mask_index), strict=True)
+    return (Ids(values.tobytes(), values, int(kept.sum())) for values, kept in pairs)
+
+
+def _indexed(path: Path, index: Path) -> Iterator[npt.NDArray[Any]]:
+    """Yield the rows of a pair of `.bin` and `.idx`."""
+    with index.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        _, _, code, rows, _ = HEADER.unpack_from(view)
+        lengths = np.frombuffer(view, np.int32, rows, HEADER.size).copy()
+    values = np.memmap(path, KINDS[code], mode="r")
+    end = 0
+    for length in lengths.tolist():
+        yield np.asarray(values[end : end + length])
+        end += length

@@ -1,0 +1,189 @@
+"""One sample as the model sees it: the gold items, the gold pairs in them and the supervised text stand out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
+
+from needlework.haystack import Haystack, Needle
+from needlework.models.chat import Renderer
+
+if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from needlework.dataset.synthetic import SyntheticDataset
+
+GOLD, SUPERVISED, MARKER = "bold black on yellow", ("bold white on dark_green", "bold white on green4"), "dim"
+NEIGHBOUR = 150
+"""Characters of an item that holds no gold pair, unless all is shown."""
+
+Span = tuple[int, int]
+
+
+def show(data: SyntheticDataset, index: int, *, full: bool = False, plain: bool = False) -> Group:
+    """Return a page of a sample for `rich`: the chat of its first needle, the other needles, and its figures.
+
+    Args:
+        data: The dataset.
+        index: Which sample.
+        full: Show every item and every question; otherwise the first and the last item, and the gold ones, each
+            with the one behind it.
+        plain: Put what stands out between « and », for terminals without colour.
+
+    Raises:
+        BudgetError: If it cannot fit `max_tokens`.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    haystack, renderer = data[index], data.renderer
+    rows = renderer.rows(haystack)
+    answers = [_supervised(renderer, completion, plain) for _, completion in rows]
+    title = Text(f"{haystack.task}, sample {index} of seed {data.seed}", style="bold")
+    parts: list[Text | Table] = [title, Text(), _chat(haystack, renderer, answers[0], full=full, plain=plain), Text()]
+    if len(answers) > 1:
+        parts += [Text("The other needles", style="bold"), Text(), _others(haystack, answers, full=full), Text()]
+    return Group(*parts, _figures(haystack, rows, data.max_tokens))
+
+
+def gold_pairs(item: str, accepted: Sequence[str]) -> list[Span]:
+    """Return where an item holds an accepted answer, with the key in front of it where it is a `key: value`.
+
+    The first accepted string that occurs as whole words counts; where none does, it is the whole item.
+    """
+    for answer in accepted:
+        key = r"(?:(?:\([^()]*\)|[^\s{(,]+): )?"
+        pattern = rf"{key}(?<!\w){re.escape(answer)}(?!\w)"
+        if found := [match.span() for match in re.finditer(pattern, item, re.IGNORECASE)]:
+            return found
+    return [(0, len(item))]
+
+
+def shown_items(positions: Iterable[int], num_items: int) -> list[int]:
+    """Return the items of a short view: the first, the last, and the gold ones, each with the one behind it."""
+    chosen = {0, num_items - 1}
+    for position in positions:
+        if position >= 0:
+            chosen |= {position, position + 1}
+    # A line that says that one item is left out is no shorter than the item.
+    chosen |= {index + 1 for index in chosen if index + 2 in chosen}
+    return sorted(index for index in chosen if 0 <= index < num_items)
+
+
+def _chat(haystack: Haystack, renderer: Renderer, answer: Text, *, full: bool, plain: bool) -> Table:
+    """Return the row of the first needle, with the numbers of the needles beside their gold items."""
+    from rich.text import Text
+
+    needle = haystack.needles[0]
+    before, found, after = renderer.prompt(haystack, needle).partition(haystack.message(needle))
+    if not found:
+        # The template changed the message, as by stripping it.
+        before, after = "", "\n"
+    grid = _grid()
+    grid.add_row("", Text.assemble((before, MARKER), haystack.preamble))
+    grid.add_row()
+    _add_items(grid, haystack, full=full, plain=plain)
+    grid.add_row()
+    grid.add_row("", Text.assemble(needle.question, (after, MARKER), answer))
+    return grid
+
+
+def _add_items(grid: Table, haystack: Haystack, *, full: bool, plain: bool) -> None:
+    from rich.text import Text
+
+    num_items, last = len(haystack.items), -1
+    everything = list(range(num_items))
+    for index in everything if full else shown_items((each.position for each in haystack.needles), num_items):
+        if left_out := index - last - 1:
+            grid.add_row("", Text(f"… {left_out} more items", style=MARKER))
+        last, item = index, haystack.items[index]
+        asked = [number for number, each in enumerate(haystack.needles, start=1) if each.position == index]
+        if asked:
+            spans = [span for number in asked for span in gold_pairs(item, haystack.needles[number - 1].accepted)]
+            grid.add_row(f"{','.join(map(str, asked))} ▸", _marked(item, _merged(spans), [GOLD], plain))
+        else:
+            grid.add_row("", item if full else _shortened(item))
+
+
+def _others(haystack: Haystack, answers: Sequence[Text], *, full: bool) -> Table:
+    """Return the needles after the first: their answers, and in the full view their questions."""
+    from rich.text import Text
+
+    grid = _grid()
+    for number, (needle, answer) in enumerate(zip(haystack.needles, answers, strict=True), start=1):
+        if number > 1:
+            grid.add_row(f"{number} ▸", Text.assemble(f"{needle.question}\n" if full else "", answer))
+    return grid
+
+
+def _figures(haystack: Haystack, rows: Sequence[tuple[list[int], list[int]]], max_tokens: int) -> Table:
+    """Return the sizes of a sample."""
+    tokens = max(len(prompt) + len(completion) for prompt, completion in rows)
+    total = sum(len(prompt) + len(completion) for prompt, completion in rows)
+    supervised = sum(len(completion) for _, completion in rows)
+    figures = {
+        "items": f"{len(haystack.items):,}",
+        "needles": f"{len(rows)}, {_places(haystack.needles, len(haystack.items))}",
+        "tokens": f"{tokens:,} of {max_tokens:,} in the longest row: fill {100 * tokens / max_tokens:.1f} %",
+        "supervised": f"{len(rows[0][1])} tokens in the first row; {100 * supervised / total:.2f} % of all rows",
+    }
+    grid = _grid(right=False)
+    for name, value in figures.items():
+        grid.add_row(name, value)
+    return grid
+
+
+def _places(needles: Sequence[Needle], num_items: int) -> str:
+    places = ["in no item" if each.position < 0 else str(each.position + 1) for each in needles]
+    return f"gold item {', '.join(places)} of {num_items:,}"
+
+
+def _supervised(renderer: Renderer, completion: Sequence[int], plain: bool) -> Text:
+    """Return the text of the supervised ids, decoded, with the tokens in two shades."""
+    texts = [str(renderer.tokenizer.decode(list(completion[:count]))) for count in range(len(completion) + 1)]
+    if plain:
+        return _marked(texts[-1], [(0, len(texts[-1]))], [""], plain)
+    # Some tokens are only parts of a character: where a beginning ends is where it has most of them.
+    ends = [min(end, len(texts[-1])) for end in accumulate(map(len, texts), max)]
+    return _marked(texts[-1], list(pairwise(ends)), SUPERVISED, plain)
+
+
+def _marked(text: str, spans: Sequence[Span], styles: Sequence[str], plain: bool) -> Text:
+    """Return a text whose spans, ascending and apart, have the styles in turn, or are between marks."""
+    from rich.text import Text
+
+    marked, last = Text(), 0
+    for number, (start, end) in enumerate(spans):
+        marked.append(text[last:start])
+        inside = text[start:end]
+        marked.append(f"«{inside}»" if plain else inside, "" if plain else styles[number % len(styles)])
+        last = end
+    return marked.append(text[last:])
+
+
+def _merged(spans: Iterable[Span]) -> list[Span]:
+    """Join spans that overlap."""
+    merged: list[Span] = []
+    for start, end in sorted(spans):
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _shortened(item: str) -> str:
+    return item if len(item) <= NEIGHBOUR else item[:NEIGHBOUR].rpartition(" ")[0] + " …"
+
+
+def _grid(right: bool = True) -> Table:
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(justify="right" if right else "left", style="bold" if right else MARKER, no_wrap=True, min_width=4)
+    grid.add_column(overflow="fold")
+    return grid

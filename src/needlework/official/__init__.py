@@ -1,0 +1,5 @@
+"""The configurations of the paper's own code, run as they are."""
+
+from needlework.official.splits import generate
+
+__all__ = ["generate"]

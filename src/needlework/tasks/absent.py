@@ -1,0 +1,68 @@
+"""Keys that may be absent: where only near duplicates of the asked key occur, the answer says that it does not.
+
+Trains against invention: a model that is always asked for what is there learns to answer always, with the
+value of the key that resembles most. Present and absent keys are mixed and both have near duplicates, so
+that neither the question nor a resemblance tells which it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from needlework.tasks import planting
+from needlework.tasks.dictionaries import found
+from needlework.tasks.draft import Asked, Draft
+from needlework.tasks.simple_dict import REPORT
+
+PHRASE = "does not occur"
+"""What an answer must say to be accepted where the key is absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The parameters of the task."""
+
+    absent_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the asked keys that do not occur."""
+    digits: tuple[Annotated[int, Field(ge=1, le=6)], ...] = (3, 4)
+    """Digits of keys and values: their number is drawn first. At most 6, because the orders of a key are listed."""
+
+    def draft(
+        self,
+        rng: np.random.Generator,
+        capacity: int,
+        num_needles: int = 1,
+        *,
+        depths: Sequence[float] | None = None,
+    ) -> Draft:
+        """Draw dictionaries that each hold a near duplicate of an asked key, and the asked keys that are present.
+
+        An absent key has position -1. Where `depths` are given all keys are present: what is not there has no depth.
+
+        Raises:
+            UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
+        """
+        planting.check("absent", capacity, num_needles, self.min_items(num_needles), depths)
+        drawn = planting.numbers(rng, self.digits, num_needles, 2 * num_needles)
+        pairs = list(zip(drawn[::2], drawn[1::2], strict=True))
+        present = rng.random(num_needles) >= (self.absent_fraction if depths is None else 0)
+
+        def ask(number: int, places: list[int]) -> Asked:
+            key, value = pairs[number]
+            asked = REPORT, key, f" and the dictionary it is in, or say that it {PHRASE}."
+            if not places:
+                return Asked(asked, ("Key ", key, f" {PHRASE} in any dictionary."), (PHRASE,), -1)
+            return Asked(asked, found(key, value, places[0] + 1), (str(value),), places[0])
+
+        groups = [[pair] if there else [] for pair, there in zip(pairs, present.tolist(), strict=True)]
+        near = [key for key, _ in pairs]
+        return planting.plant("absent", rng, capacity, self.digits, groups, ask, depths=depths, near=near)
+
+    def min_items(self, num_needles: int) -> int:
+        """Return the fewest dictionaries for so many needles: one each, whether present or not."""
+        return max(1, num_needles)

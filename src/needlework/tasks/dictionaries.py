@@ -1,0 +1,257 @@
+"""What the tasks over numbered dictionaries of integers share: drawing pairs, and placing the gold ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from needlework.errors import UserError
+from needlework.tasks.draft import NOTHING, Integers, Parts, Pieces
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+PREAMBLE = "Do a task using the list of dictionaries below."
+ABOVE = "Above is a list of dictionaries such that each key and value is an integer."
+OPENING, CLOSING = "Dictionary [", "}"
+FRAGMENTS = ("] {", ": ", ", ")
+START, COLON, COMMA = -2, -3, -4
+
+
+def integers(draws: Floats, digits: Sequence[int]) -> Integers:
+    """Turn draws from [0, 1) into integers of as many digits: the number of digits uniformly, then uniformly in it."""
+    scaled = draws * len(digits)
+    choice = scaled.astype(np.int64)
+    low = np.array([10 ** (count - 1) for count in digits])[choice]
+    scaled -= choice
+    scaled *= 9 * low
+    return low + scaled.astype(np.int64)
+
+
+def choose(draws: Floats, options: Sequence[int]) -> Integers:
+    """Turn draws from [0, 1) into options, each as likely."""
+    return np.asarray(options, dtype=np.int64)[(draws * len(options)).astype(np.int64)]
+
+
+def distinct(rng: np.random.Generator, digits: Sequence[int], count: int, avoid: Collection[int] = ()) -> list[int]:
+    """Draw different integers that are none of those to avoid."""
+    found: dict[int, None] = {}
+    while len(found) < count:
+        for draw in rng.random(2 * count).tolist():
+            # As `integers` does; for a few numbers the array is not worth its while.
+            choice, rest = divmod(draw * len(digits), 1)
+            low = 10 ** (digits[int(choice)] - 1)
+            if (number := low + int(rest * 9 * low)) not in avoid:
+                found[number] = None
+    return list(found)[:count]
+
+
+def pairs(
+    draws: Floats,
+    digits: tuple[Sequence[int], Sequence[int]],
+    avoid: tuple[Sequence[int], Sequence[int]],
+    repair: int,
+) -> tuple[Integers, Integers]:
+    """Turn draws from [0, 1) into the keys and values of dictionaries.
+
+    Args:
+        draws: Shape [dictionaries, 2, pairs]; each row gives a dictionary and no row changes another.
+        digits: The numbers of digits of keys and of values.
+        avoid: The gold keys and the gold values, which no drawn pair has.
+        repair: Seed for drawing again the rows that do.
+
+    Returns:
+        Keys and values, each of shape [dictionaries, pairs]; the keys of a row differ.
+    """
+    return redraw(
+        draws,
+        lambda drawn: _numbers(drawn, digits),
+        lambda keys, values: _conflicts(keys, values, avoid),
+        repair,
+    )
+
+
+def _numbers(draws: Floats, digits: tuple[Sequence[int], Sequence[int]]) -> tuple[Integers, Integers]:
+    if digits[0] == digits[1]:
+        both = integers(draws, digits[0])
+        return both[:, 0], both[:, 1]
+    return integers(draws[:, 0], digits[0]), integers(draws[:, 1], digits[1])
+
+
+def redraw(
+    draws: Floats,
+    make: Callable[[Floats], tuple[Integers, Integers]],
+    conflicts: Callable[[Integers, Integers], Booleans],
+    repair: int,
+) -> tuple[Integers, Integers]:
+    """Make the keys and values of dictionaries, those of a dictionary again until nothing conflicts.
+
+    Args:
+        draws: Draws from [0, 1), a row for each dictionary; no row changes another.
+        make: From draws to keys and values, a row for each dictionary.
+        conflicts: From keys and values to which rows cannot stay.
+        repair: Seed for drawing those rows again.
+    """
+    keys, values = make(draws)
+    for row in np.flatnonzero(conflicts(keys, values)).tolist():
+        rng = np.random.default_rng([repair, row])
+        again = slice(row, row + 1)
+        while True:
+            keys[again], values[again] = make(rng.random((1, *draws.shape[1:])))
+            if not conflicts(keys[again], values[again]).any():
+                break
+    return keys, values
+
+
+def _conflicts(keys: Integers, values: Integers, avoid: tuple[Sequence[int], Sequence[int]]) -> Booleans:
+    """Return which rows hold a gold key or value, or a key twice."""
+    ascending = np.sort(keys, axis=1)
+    equal = [ascending[:, 1:] == ascending[:, :-1]]
+    equal += [(part[..., None] == few).reshape(len(keys), -1) for part, few in zip((keys, values), avoid, strict=True)]
+    return np.asarray(np.concatenate(equal, axis=1).any(1))
+
+
+def pieces(keys: Integers, values: Integers, sizes: Integers) -> Pieces:
+    """Write the first `sizes[r]` pairs of each row r as `] {key: value, key: value`."""
+    count, width = keys.shape
+    rows = np.full((count, 4 * width), NOTHING, dtype=np.int64)
+    rows[:, 0] = START
+    rows[:, 1::4], rows[:, 2::4], rows[:, 3::4], rows[:, 4::4] = keys, COLON, values, COMMA
+    rows[np.arange(4 * width) >= 4 * sizes[:, None]] = NOTHING
+    return Pieces(rows, FRAGMENTS)
+
+
+def found(key: int, value: int, name: int) -> Parts:
+    """Say where a pair is, as the official answers do."""
+    return ("The value of key ", key, " is ", value, f" and it is in {OPENING}", name, "].")
+
+
+def seats(rng: np.random.Generator, num_needles: int, holders: int, keys_per_gold: int) -> tuple[Integers, Integers]:
+    """Return the row of each needle, in turn among the first `holders`, and its place in that dictionary."""
+    slots = np.argsort(rng.random((holders, keys_per_gold)), axis=1)
+    numbers = np.arange(num_needles)
+    rows = numbers % holders
+    return rows, slots[rows, numbers // holders]
+
+
+def placing(
+    rng: np.random.Generator,
+    holders: int,
+    depths: Sequence[float] | None,
+    *,
+    shuffle_names: bool,
+    first_fraction: float,
+    front_fraction: float,
+    front_size: int,
+) -> Callable[[int], tuple[list[int], Integers]]:
+    """Return a function from a number of dictionaries to the places of the gold ones and the names of all.
+
+    Args:
+        rng: Source of all randomness.
+        holders: Dictionaries that hold needles.
+        depths: Their fixed relative depths, or None for random places.
+        shuffle_names: Name the dictionaries 1..n in random order instead of ascending.
+        first_fraction: Share of haystacks whose first gold dictionary is forced to the first place.
+        front_fraction: Share of those where it is forced among the first `front_size`.
+        front_size: Dictionaries that count as the front.
+    """
+    place_draws, (chance, front) = rng.random(holders), rng.random(2).tolist()
+    name_seed = int(rng.integers(2**63))
+
+    def place(num_items: int) -> tuple[list[int], Integers]:
+        names = np.arange(1, num_items + 1)
+        if shuffle_names:
+            names = np.random.default_rng([name_seed, num_items]).permutation(names)
+        if depths is not None:
+            return at_depths(depths, num_items), names
+        places = scatter(place_draws, num_items)
+        if chance < first_fraction:
+            places = to_front(places, 0)
+        elif chance < first_fraction + front_fraction:
+            places = to_front(places, int(front * min(front_size, num_items)))
+        return places, names
+
+    return place
+
+
+def scatter(draws: Floats, num_items: int) -> list[int]:
+    """Return a place among the items for each of the draws from [0, 1), all different, each uniform.
+
+    Raises:
+        UserError: If there are fewer items than draws.
+    """
+    if len(draws) > num_items:
+        raise UserError(f"{len(draws)} needles do not fit {num_items} items. Ask for fewer needles, or more items.")
+    # Fisher and Yates, as far as needed, on a list that is only written down where it was changed.
+    moved: dict[int, int] = {}
+    places = []
+    for index, draw in enumerate(draws.tolist()):
+        chosen = index + int(draw * (num_items - index))
+        places.append(moved.get(chosen, chosen))
+        moved[chosen] = moved.get(index, index)
+    return places
+
+
+def at_depths(depths: Sequence[float], num_items: int) -> list[int]:
+    """Return the places at relative depths, 0 the first and 1 the last; of two at one place the later moves aside.
+
+    Raises:
+        UserError: If there are fewer items than depths.
+    """
+    if len(depths) > num_items:
+        raise UserError(f"{len(depths)} depths do not fit {num_items} items. Use more items or fewer depths.")
+    places: list[int] = []
+    for depth in depths:
+        wanted = round(depth * (num_items - 1))
+        free = (place for place in range(num_items) if place not in places)
+        places.append(min(free, key=lambda place: abs(place - wanted)))
+    return places
+
+
+def to_front(places: list[int], wanted: int) -> list[int]:
+    """Move the first needle to the wanted place; one that is there takes the place it leaves."""
+    swap = {wanted: places[0], places[0]: wanted}
+    return [wanted, *(swap.get(place, place) for place in places[1:])]
+
+
+def order(places: Sequence[int], num_items: int) -> Integers:
+    """Return which row stands at each place: the gold rows 0, 1, … at theirs, the others in order, [num_items]."""
+    rows = np.empty(num_items, dtype=np.int64)
+    others = np.ones(num_items, dtype=np.bool_)
+    others[list(places)] = False
+    rows[others] = np.arange(len(places), num_items)
+    rows[list(places)] = np.arange(len(places))
+    return rows
+
+
+def check_seats(task: str, num_items: int, num_needles: int, keys_per_gold: int, keys_per_dict: Sequence[int]) -> None:
+    """Check that so many needles fit so many dictionaries.
+
+    Raises:
+        UserError: If they do not.
+    """
+    if num_items < 1 or num_needles < 1:
+        raise UserError(f"{task} needs at least 1 dictionary and 1 needle, not {num_items} and {num_needles}.")
+    if min(keys_per_gold, *keys_per_dict) < 1:
+        raise UserError("A dictionary needs at least 1 key: raise keys_per_gold and keys_per_dict.")
+    if num_needles > num_items * keys_per_gold:
+        raise UserError(
+            f"{num_needles} needles do not fit {num_items} dictionaries of {keys_per_gold} keys. "
+            f"Ask for at most {num_items * keys_per_gold} needles, or more dictionaries."
+        )
+
+
+def check_numbers(name: str, digits: Sequence[int], num_needles: int, needed: int) -> None:
+    """Check that there are enough numbers of so many digits to draw from until they differ.
+
+    Raises:
+        UserError: If there are not.
+    """
+    available = sum(9 * 10 ** (count - 1) for count in set(digits))
+    if available < needed:
+        raise UserError(
+            f"{name}={list(digits)} gives {available} numbers, but {num_needles} needles need {needed}. "
+            f"Allow more digits or ask for fewer needles."
+        )

@@ -1,0 +1,103 @@
+"""Multi-document question answering, answered in a full sentence (arXiv 2406.19292, baseline MDQA).
+
+The prompt is the official one of Liu et al., *Lost in the Middle*. The paper finetunes on full sentences that
+hold the answer; ours is the sentence of the gold document that answers the question (see `support`). Documents
+and questions are those of the embedded SQuAD's training half, where the paper used NaturalQuestions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from needlework.corpus import Passage, Question
+from needlework.tasks.dictionaries import order
+from needlework.tasks.draft import Arrangement, Asked, Draft, Parts
+from needlework.tasks.passages import Stock, draw, stock
+from needlework.tasks.placing import check
+from needlework.tasks.sentences import support
+
+PREAMBLE = (
+    "Write a high-quality answer for the given question using only the provided search results "
+    "(some of which might be irrelevant)."
+)
+QUESTION = "Question: {question}\nAnswer:"
+OPENING = "Document ["
+
+
+def document(passage: Passage) -> str:
+    """Return a document's line from behind its number."""
+    return f"](Title: {passage.title}) {passage.text}" if passage.title else f"] {passage.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class MDQA:
+    """The parameters of the task."""
+
+    source: str | None = None
+    """A file of questions with their passages, .json in SQuAD's form or .jsonl; by default the training half
+    of the embedded SQuAD."""
+    distractors: str | None = None
+    """A folder of .txt files, or another such file, from which all other documents are taken; by default the
+    source."""
+
+    def draft(
+        self,
+        rng: np.random.Generator,
+        capacity: int,
+        num_needles: int = 1,
+        *,
+        depths: Sequence[float] | None = None,
+    ) -> Draft:
+        """Draw documents, and a question to each of as many of them as there are needles (see `Task.draft`)."""
+        stocks = stock(self.source), stock(self.distractors or self.source)
+        return draft_documents("mdqa", _sentence, *stocks, rng, capacity, num_needles, depths)
+
+    def min_items(self, num_needles: int) -> int:
+        """Return the fewest documents that hold so many needles, one each."""
+        return num_needles
+
+
+def draft_documents(
+    task: str,
+    answer: Callable[[Passage, Question, int], Parts],
+    gold: Stock,
+    distractors: Stock,
+    rng: np.random.Generator,
+    capacity: int,
+    num_needles: int,
+    depths: Sequence[float] | None,
+) -> Draft:
+    """Draw a haystack of documents, as `Task.draft` says.
+
+    Args:
+        task: The task's name.
+        answer: From a gold document, its question and its number in the haystack to the answer trained on.
+        gold: Where the gold documents and their questions are drawn from.
+        distractors: Where the other documents are drawn from.
+        rng: Source of all randomness.
+        capacity: Documents.
+        num_needles: Needles, each on a document of its own.
+        depths: Fixed relative depths of the needles, instead of random ones.
+
+    Raises:
+        UserError: If the text does not hold so many questions, or when more documents are arranged than it has.
+    """
+    check(task, capacity, num_needles, num_needles, depths)
+    drawn = draw(rng, capacity, num_needles, gold, distractors)
+
+    def arrange(num_items: int) -> Arrangement:
+        places = drawn.place(num_items, depths)
+        needles = []
+        for passage, question, at in zip(drawn.passages, drawn.questions, places, strict=False):
+            asked = QUESTION.format(question=question.text)
+            needles.append(Asked((asked,), answer(passage, question, at + 1), question.accepted, at))
+        return Arrangement(order(places, num_items), tuple(needles), names=np.arange(1, num_items + 1))
+
+    return Draft(task, PREAMBLE, [document(each) for each in drawn.passages], arrange, opening=OPENING)
+
+
+def _sentence(passage: Passage, question: Question, number: int) -> Parts:
+    return (support(passage.text, question),)

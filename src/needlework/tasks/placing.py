@@ -1,0 +1,41 @@
+"""Where the gold items of a haystack stand, for tasks whose needles have items of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from needlework.errors import UserError
+from needlework.tasks.dictionaries import Floats, at_depths, scatter
+
+
+def check(task: str, capacity: int, num_needles: int, min_items: int, depths: Sequence[float] | None) -> None:
+    """Refuse what no draft can hold.
+
+    Raises:
+        UserError: If there is no needle, not one depth for each, or no room for the gold items.
+    """
+    if num_needles < 1:
+        raise UserError(f"{task} needs at least 1 needle, not {num_needles}.")
+    if capacity < min_items:
+        raise UserError(
+            f"{num_needles} needles of {task} need {min_items} items, more than the {capacity} of the haystack. "
+            f"Ask for fewer needles, or more items."
+        )
+    if depths is not None and len(depths) != num_needles:
+        raise UserError(f"{num_needles} needles were given {len(depths)} depths")
+
+
+def place(draws: Floats, num_items: int, depths: Sequence[float] | None) -> list[int]:
+    """Return a place of its own for each gold item: the first at the depths, the others at random.
+
+    Args:
+        draws: Draws from [0, 1), one for each gold item.
+        num_items: Items of the haystack.
+        depths: Relative depths (0 first, 1 last) of the first gold items.
+
+    Raises:
+        UserError: If there are more gold items than items.
+    """
+    fixed = at_depths(depths or (), num_items)
+    free = [at for at in range(num_items) if at not in fixed]
+    return [*fixed, *(free[index] for index in scatter(draws[len(fixed) :], len(free)))]

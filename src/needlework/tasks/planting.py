@@ -1,0 +1,138 @@
+"""Dictionaries of integers with pairs planted in them: what the tasks that are harder than `simple_dict` share.
+
+A task draws its numbers, all different, and says which pairs each needle has and how it asks for them.
+Each pair gets a dictionary of its own, and no planted number stands anywhere else, neither as key nor as
+value: only what is planted can answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain, islice, permutations
+
+import numpy as np
+
+from needlework.errors import UserError
+from needlework.tasks import dictionaries
+from needlework.tasks.dictionaries import CLOSING, OPENING, PREAMBLE, Floats
+from needlework.tasks.draft import Arrangement, Asked, Draft, Integers
+
+PAIRS = (3, 4)
+"""Pairs in a dictionary, as in the official configurations, gold or not: their number gives nothing away."""
+
+Pair = tuple[int, int]
+
+
+def check(task: str, num_items: int, num_needles: int, min_items: int, depths: Sequence[float] | None) -> None:
+    """Check that so many needles fit so many dictionaries, and have a depth each if any.
+
+    Raises:
+        UserError: If not.
+    """
+    if num_items < 1 or num_needles < 1:
+        raise UserError(f"{task} needs at least 1 dictionary and 1 needle, not {num_items} and {num_needles}.")
+    if num_items < min_items:
+        raise UserError(
+            f"{num_needles} needles of {task} need {min_items} dictionaries, not {num_items}. "
+            f"Ask for fewer needles, or more dictionaries."
+        )
+    if depths is not None and len(depths) != num_needles:
+        raise UserError(f"{num_needles} needles were given {len(depths)} depths. Give each needle one.")
+
+
+def numbers(rng: np.random.Generator, digits: Sequence[int], num_needles: int, count: int) -> list[int]:
+    """Draw the numbers of all needles, all different.
+
+    Raises:
+        UserError: If they would be more than a quarter of all such numbers: to draw others would take long.
+    """
+    dictionaries.check_numbers("digits", digits, num_needles, 4 * (count + max(PAIRS)))
+    return dictionaries.distinct(rng, digits, count)
+
+
+def plant(
+    task: str,
+    rng: np.random.Generator,
+    capacity: int,
+    digits: Sequence[int],
+    groups: Sequence[Sequence[Pair]],
+    ask: Callable[[int, list[int]], Asked],
+    *,
+    depths: Sequence[float] | None,
+    near: Sequence[int] = (),
+) -> Draft:
+    """Draw dictionaries that hold the pairs of the needles.
+
+    The gold rows are first the first pair of each needle, then all other pairs.
+
+    Args:
+        task: The name of the task.
+        rng: Source of all further randomness.
+        capacity: Dictionaries to draw.
+        digits: The numbers of digits of keys and values.
+        groups: The pairs of each needle; none where the answer is that there is none.
+        ask: From the number of a needle and the places of its pairs, from 0, to its question and answer.
+        depths: Fixed relative depths of the first pair of each needle; the other pairs lie anywhere.
+        near: Keys of which near duplicates are planted, one in each dictionary, of each key in turn.
+    """
+    firsts = [group[0] for group in groups if group]
+    gold = [*firsts, *chain.from_iterable(group[1:] for group in groups)]
+    reserved = sorted({*near, *chain.from_iterable(gold)})
+    place_draws = rng.random(len(gold))
+    repair = int(rng.integers(2**63))
+
+    # A row of draws for each dictionary, so that more of them do not change the first.
+    width = max(PAIRS)
+    draws = rng.random((capacity, 4 + 2 * width))
+    sizes = dictionaries.choose(draws[:, 0], PAIRS)
+    slots = (draws[:, 1] * sizes).astype(np.int64)
+    shape = capacity, 2, width
+    keys, values = dictionaries.pairs(draws[:, 4:].reshape(shape), (digits, digits), (reserved, reserved), repair)
+    for row, pair in enumerate(gold):
+        keys[row, slots[row]], values[row, slots[row]] = pair
+    if near:
+        others = (slots + 1 + (draws[:, 2] * (sizes - 1)).astype(np.int64)) % sizes
+        _plant_near(keys, others, draws[:, 3], near, set(reserved))
+
+    def arrange(num_items: int) -> Arrangement:
+        places = _places(place_draws, num_items, depths)
+        first, other = iter(places[: len(firsts)]), iter(places[len(firsts) :])
+        needles = [
+            ask(number, [next(first), *islice(other, len(group) - 1)] if group else [])
+            for number, group in enumerate(groups)
+        ]
+        return Arrangement(dictionaries.order(places, num_items), tuple(needles), np.arange(1, num_items + 1))
+
+    return Draft(task, PREAMBLE, dictionaries.pieces(keys, values, sizes), arrange, OPENING, CLOSING)
+
+
+def near_duplicates(key: int) -> tuple[list[int], list[int]]:
+    """Return the numbers that differ from a key in one digit, and those with its digits in another order."""
+    digits = str(key)
+    changed = (digits[:at] + digit + digits[at + 1 :] for at in range(len(digits)) for digit in "0123456789")
+    permuted = map("".join, permutations(digits))
+    first, second = ({int(text) for text in texts if text[0] != "0"} - {key} for texts in (changed, permuted))
+    return sorted(first), sorted(second)
+
+
+def _plant_near(keys: Integers, slots: Integers, draws: Floats, near: Sequence[int], reserved: set[int]) -> None:
+    """Change a key of each row into a near duplicate of one of `near`; both kinds are equally likely."""
+    candidates = [[sorted(set(kind) - reserved) for kind in near_duplicates(key)] for key in near]
+    for row, (slot, draw) in enumerate(zip(slots.tolist(), draws.tolist(), strict=True)):
+        # One further on, so that with several needles the near duplicates stand apart from their keys.
+        kinds = [kind for kind in candidates[(row + 1) % len(near)] if kind]
+        chosen, rest = divmod(draw * len(kinds), 1)
+        kind = kinds[int(chosen)] if kinds else []
+        present = set(keys[row].tolist())
+        options = chain(kind[int(rest * len(kind)) :], *kinds)
+        # With so few digits that none is left, the key stays as it was drawn, which is never wrong.
+        keys[row, slot] = next((option for option in options if option not in present), keys[row, slot])
+
+
+def _places(draws: Floats, num_items: int, depths: Sequence[float] | None) -> list[int]:
+    """Return the places of the gold rows: the first at the depths, if there are any, the others anywhere."""
+    if depths is None:
+        return dictionaries.scatter(draws, num_items)
+    places = dictionaries.at_depths(depths, num_items)
+    free = sorted(set(range(num_items)) - set(places))
+    return places + [free[index] for index in dictionaries.scatter(draws[len(places) :], len(free))]

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from needlework.dataset.table import LARGEST, Table, Unsplittable
+from needlework.models.chat import Renderer
+from needlework.tasks import make_task
+from needlework.tasks.draft import NOTHING, Draft
+from tests.conftest import make_tokenizer
+
+
+def draft() -> Draft:
+    return make_task("simple_dict", {}).draft(np.random.default_rng(0), 9, 1)
+
+
+def test_pieces_become_the_ids_of_their_text(renderer: Renderer) -> None:
+    table = Table(draft(), renderer)
+    # ] { 122 : 7 , 4548
+    ids, ends = table.take(np.array([-2, 122, -3, 7, NOTHING, -4, 4548]))
+    expected = renderer.encode(["] {122: 7, 4548"])[0]
+    assert ids.tolist() == expected
+    assert ends[-1] == len(expected)
+    assert ends[3] == ends[4]
+
+
+def test_the_tail_is_the_rest_of_the_prompt_and_the_completion(renderer: Renderer) -> None:
+    one = draft()
+    table = Table(one, renderer)
+    haystack = one.haystack(9, "")
+    (prompt, completion) = renderer.rows(haystack)[0]
+    ids, answer = table.tail(one.arrange(9).needles[0])
+    assert (prompt + completion)[-len(ids) :] == ids
+    assert ids[-answer:] == completion
+
+
+def test_a_seam_inside_a_token_is_refused() -> None:
+    tokenizer = make_tokenizer()
+    tokenizer.add_tokens([": 1"])
+    with pytest.raises(Unsplittable):
+        Table(draft(), Renderer(tokenizer))
+
+
+def test_numbers_beyond_the_largest_are_refused(renderer: Renderer) -> None:
+    table = Table(draft(), renderer)
+    table.cover(54321)
+    assert table.numbers[54321] == renderer.encode([": 54321"])[0][-5:]
+    with pytest.raises(Unsplittable):
+        table.cover(LARGEST)

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.test_cli import call
+
+
+def test_show_prints_a_sample_of_a_task_or_recipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model_folder: Path
+) -> None:
+    options = ["--model", str(model_folder), "--max-tokens", "600", "--needles", "2", "--index", "7"]
+    pages = []
+    for source in ("simple_dict", "smollm2-135m"):
+        assert call(monkeypatch, "show", source, *options, "--set", "data.items=null") == 0
+        pages.append(capsys.readouterr().out)
+    assert pages[0].startswith("simple_dict, sample 7 of seed 0")
+    assert "«The value of key" in pages[0]
+    assert pages[0] == pages[1]
+
+
+def test_show_marks_with_signs_only_where_there_is_no_colour(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], model_folder: Path
+) -> None:
+    options = ["--model", str(model_folder), "--max-tokens", "600", "--needles", "2"]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    assert call(monkeypatch, "show", "simple_dict", *options) == 0
+    colourful = capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert call(monkeypatch, "show", "simple_dict", *options) == 0
+    assert "«" not in colourful
+    assert "«" in capsys.readouterr().out
+
+
+def test_inspect_reads_what_generate_wrote_and_names_a_damaged_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
+) -> None:
+    options = ["--model", str(model_folder), "--max-tokens", "600", "--num-haystacks", "3", "--needles", "2"]
+    assert call(monkeypatch, "generate", "simple_dict", *options, "--output", str(tmp_path)) == 0
+    capsys.readouterr()
+    assert call(monkeypatch, "inspect", str(tmp_path)) == 0
+    text = capsys.readouterr().out
+    assert "rows        6" in text
+    assert "Depth of the gold item, 0 % the first item (6 needles)" in text
+    shard = next(tmp_path.rglob("*.jsonl"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert call(monkeypatch, "inspect", str(tmp_path)) == 2
+    assert f"{shard} is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "simple_dikt"], "no task, recipe or file 'simple_dikt'. Known: simple_dict"),
+        (["show", "simple_dict", "--max-tokens", "50"], "Raise max_tokens to at least"),
+        (["show", "simple_dict", "--model", "./none"], "there is no model folder ./none"),
+        (["inspect", "nowhere"], "there is no folder nowhere"),
+        (["inspect", "."], "no finished dataset: it has no manifest.json"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *arguments) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("needlework: ")
+    assert message in line
