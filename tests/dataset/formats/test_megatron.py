@@ -18,6 +18,7 @@ def dataset(renderer: Renderer, size: int = 5) -> SyntheticDataset:
     return SyntheticDataset(make_task("simple_dict", {}), size, 3, 600, renderer)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_megatron_core_reads_back_the_same_ids_and_masks(
     renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
