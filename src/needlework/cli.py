@@ -137,6 +137,9 @@ def generate(
     needles: Annotated[int | None, typer.Option(help="Needles in each haystack.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the dataset.")] = None,
     format: Annotated[str, typer.Option(help="`needlework list formats` shows them.")] = "messages",
+    conversation: Annotated[bool, typer.Option("--conversation", help="One row of all needles, in turn.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes of this machine.")] = 1,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster that makes them instead.")] = None,
     set: Set = None,
 ) -> None:
     """Write synthetic haystacks as training data."""
@@ -147,11 +150,11 @@ def generate(
         return
     if source is None:
         raise UserError("name a TASK or a RECIPE, or give --official FILE.")
-    from needlework import pipeline
+    from needlework import generation
+    from needlework.dataset.formats import make_format
     from needlework.progress import Terminal
 
-    if format not in FORMATS:
-        raise UserError(f"there is no format {format!r}. Known: {', '.join(FORMATS)}.")
+    make_format(format)
     values = {
         "model.name": model,
         "data.max_tokens": max_tokens,
@@ -161,20 +164,20 @@ def generate(
     }
     loaded = cli_data.synthetic(source, values, set)
     _interruptible()
-    print(f"Rows: {pipeline.generate(loaded, output, Terminal())}")
+    options: dict[str, Any] = {"format": format, "conversation": conversation, "workers": workers, "ray": ray}
+    manifest = generation.generate(loaded, output, Terminal(), **options)
+    print(f"{manifest['rows']} rows: {output}")
 
 
 app.command()(cli_data.show)
 app.command()(cli_data.inspect)
 
 
-FORMATS = {"messages": "JSONL, one chat of user and assistant for each needle"}
-
-
 @app.command(name="list")
 def list_(what: Annotated[str, typer.Argument(help="tasks, benchmarks, formats or recipes.")]) -> None:
     """List what there is."""
     from needlework import recipe as recipes
+    from needlework.dataset.formats import FORMATS
     from needlework.tasks import TASKS
 
     def first_line(thing: Any) -> str:
@@ -184,7 +187,7 @@ def list_(what: Annotated[str, typer.Argument(help="tasks, benchmarks, formats o
     listings = {
         "tasks": {name: first_line(sys.modules[kind.__module__]) for name, kind in TASKS.items()},
         "benchmarks": {name: first_line(type(_default(field))) for name, field in fields.items()},
-        "formats": FORMATS,
+        "formats": {name: each.summary for name, each in FORMATS.items()},
         "recipes": {name: recipes.load(name).description for name in recipes.names()},
     }
     if what not in listings:

@@ -17,7 +17,7 @@ from needlework import recipe as recipes
 from needlework.errors import RecipeError
 from needlework.progress import Progress, Silent
 from needlework.recipe import Evaluate, Model, Recipe
-from needlework.storage import write_json, write_text
+from needlework.storage import difference, write_json, write_text
 
 if TYPE_CHECKING:
     from needlework.benchmarks import Benchmark
@@ -169,20 +169,6 @@ def dataset(recipe: Recipe, renderer: Renderer) -> SyntheticDataset:
     )
 
 
-def generate(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path:
-    """Write the haystacks of a recipe as chat messages, one row for each needle, and their manifest."""
-    progress = progress or Silent()
-    from needlework.dataset.export import write_messages
-
-    data = dataset(recipe, make_renderer(recipe.model, progress))
-    from needlework.models.loading import fingerprint
-
-    model = recipe.model.model_dump(mode="json") | {"fingerprint": fingerprint(recipe.model.name)}
-    settings = {"model": model, "seed": recipe.seed, **recipe.data.model_dump(mode="json")}
-    with progress.bar("generate") as update:
-        return write_messages(data, output, settings, update)
-
-
 def compare(before: Path, after: Path, output: Path) -> dict[str, Any]:
     """Compare two evaluation folders, write `comparison.json` and return its content."""
     from needlework.report.comparison import compare as paired
@@ -209,9 +195,9 @@ def _settle(recipe: Recipe, output: Path) -> Recipe:
         if recipe.model.precision == "auto":
             model = recipe.model.model_copy(update={"precision": saved.model.precision})
             recipe = recipe.model_copy(update={"model": model})
-        if difference := _difference(saved.model_dump(mode="json"), recipe.model_dump(mode="json")):
+        if found := difference(saved.model_dump(mode="json"), recipe.model_dump(mode="json")):
             raise RecipeError(
-                f"{output} holds a run of another recipe: {difference}. Give another --output, or delete the folder."
+                f"{output} holds a run of another recipe: {found}. Give another --output, or delete the folder."
             )
         return recipe
     from needlework.environment import describe
@@ -244,21 +230,11 @@ def _check_training(recipe: Recipe, renderer: Renderer) -> None:
     dataset(recipe, renderer).largest()
 
 
-def _difference(saved: Any, given: Any, path: str = "") -> str:
-    """Say where two values first differ."""
-    if isinstance(saved, dict) and isinstance(given, dict):
-        for key in saved.keys() | given.keys():
-            if found := _difference(saved.get(key), given.get(key), f"{path}.{key}".lstrip(".")):
-                return found
-        return ""
-    return "" if saved == given else f"{path} is {saved!r} there and {given!r} here"
-
-
 def _same_settings(path: Path, settings: dict[str, Any]) -> None:
     """Check what a folder is to hold against what it was begun with."""
-    if difference := _difference(_load(path), settings):
+    if found := difference(_load(path), settings):
         raise RecipeError(
-            f"{path.parent} holds another evaluation: {difference}. Give another --output, or delete the folder."
+            f"{path.parent} holds another evaluation: {found}. Give another --output, or delete the folder."
         )
 
 

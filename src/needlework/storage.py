@@ -1,20 +1,56 @@
-"""Small files, written whole or not at all."""
+"""Files, written whole or not at all."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file under a temporary name, then give it its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_chunks(path, [text.encode()])
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as readable JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def difference(saved: Any, given: Any, path: str = "") -> str:
+    """Say where two values of JSON first differ; nothing where they agree."""
+    if isinstance(saved, dict) and isinstance(given, dict):
+        for key in saved.keys() | given.keys():
+            if found := difference(saved.get(key), given.get(key), f"{path}.{key}".lstrip(".")):
+                return found
+        return ""
+    return "" if saved == given else f"{path} is {saved!r} there and {given!r} here"
+
+
+def write_chunks(path: Path, chunks: Iterable[bytes | memoryview], temporary: Path | None = None) -> None:
+    """Write a file of several pieces, whole or not at all.
+
+    Args:
+        path: The file; its folders are made.
+        chunks: Its content.
+        temporary: The name it has until it is whole, on the same disk; by default beside it.
+
+    Raises:
+        OSError: If the disk does not take it; names the file. What was written of it is removed.
+    """
+    temporary = temporary or path.with_name(path.name + ".tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+        temporary.replace(path)
+    except BaseException as error:
+        # What is left of it takes room that is wanted.
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            # A write that fails does not say of which file.
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise

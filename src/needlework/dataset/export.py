@@ -1,66 +1,128 @@
-"""Writing a dataset to files. They are finished when their manifest is there, which is written last."""
+"""Writing a dataset to files. They are finished when their manifest is there, which is written last.
+
+The folder of an export:
+
+    data/train-00000-of-00003.jsonl …     the shards, or one file of all rows where the format wants that
+    config.yaml                           what else the format has
+    manifest.json                         settings, row counts, sizes and checksums
+    .export/                              until then: settings, markers of the shards written, parts of files
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from needlework.dataset.backends import Backend, serial
+from needlework.dataset.formats.base import Format, Whole
+from needlework.dataset.shards import WORK, Shards, is_whole, shard_size, write_file
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import DataError
-from needlework.storage import write_json
+from needlework.storage import difference, write_json
 
 MANIFEST = "manifest.json"
+SETTINGS = f"{WORK}/settings.json"
 
 
-def write_messages(
+def export(
     data: SyntheticDataset,
+    format: Format,
     folder: Path,
-    settings: dict[str, Any],
+    settings: Mapping[str, Any],
+    backend: Backend = serial,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> Path:
-    """Write `messages.jsonl`, one row of chat messages for each needle, and `manifest.json`.
+) -> dict[str, Any]:
+    """Write a dataset and its manifest; complete what an earlier call began.
+
+    Whatever is in the folder from earlier is first compared with its checksum. The bytes depend neither on
+    the backend nor on interruptions.
 
     Args:
         data: The dataset.
-        folder: Where to write; a finished export of the same settings there is left as it is.
+        format: How to write it.
+        folder: Where; empty, or begun with the same settings.
         settings: What the dataset was made from, for the manifest.
+        backend: Who makes the shards.
         report: Called with the number of haystacks written and of all.
 
     Returns:
-        The path of the rows.
+        The manifest.
 
     Raises:
-        DataError: If the folder holds an export of other settings.
+        UserError: If the folder holds something else or a damaged file, or the format does not take the data.
     """
-    target, manifest = folder / "messages.jsonl", folder / MANIFEST
-    if manifest.exists():
-        found = json.loads(manifest.read_text(encoding="utf-8"))["settings"]
-        if found != settings:
-            changed = sorted(key for key in settings if found.get(key) != settings[key])
-            raise DataError(
-                f"{folder} holds a dataset of other settings ({', '.join(changed)}). Give another --output."
-            )
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(target.name + ".tmp")
-    digest, rows = hashlib.sha256(), 0
-    with temporary.open("wb") as file:
-        for index in range(len(data)):
-            haystack = data[index]
-            for needle in haystack.needles:
-                messages = [{"role": "user", "content": haystack.message(needle)}]
-                if data.renderer.system is not None:
-                    messages.insert(0, {"role": "system", "content": data.renderer.system})
-                messages.append({"role": "assistant", "content": needle.answer})
-                line = json.dumps({"messages": messages}, ensure_ascii=False).encode() + b"\n"
-                digest.update(line)
-                file.write(line)
-                rows += 1
-            report(index + 1, len(data))
-    temporary.replace(target)
-    files = {target.name: {"rows": rows, "sha256": digest.hexdigest()}}
-    write_json(manifest, {"settings": settings, "haystacks": len(data), "files": files})
-    return target
+    format.check(data)
+    shards = Shards(data, format, folder, shard_size(data))
+    settings = {**settings, "haystacks_per_shard": shards.size}
+    manifest = _open(folder, settings)
+    files = manifest["files"] if manifest else {}
+    known = {**shards.stored(), **files}
+    present = _present(folder, known)
+    if not manifest or not present.issuperset(files):
+        todo = [number for number in range(len(shards)) if not present.issuperset(shards.names(number).values())]
+        done = len(data) - sum(len(shards.indices(number)) for number in todo)
+        report(done, len(data))
+        for number, entries in backend(shards, todo):
+            known |= entries
+            done += len(shards.indices(number))
+            report(done, len(data))
+        manifest = _finish(shards, settings, known)
+        write_json(folder / MANIFEST, manifest)
+    shutil.rmtree(folder / WORK, ignore_errors=True)
+    return manifest
+
+
+def _open(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the manifest, if there is one; begin the folder, if it is new.
+
+    Raises:
+        DataError: If the folder holds something else.
+    """
+    manifest = _read(folder / MANIFEST)
+    found = manifest["settings"] if manifest else _read(folder / SETTINGS)
+    if found is None:
+        if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise DataError(f"{folder} holds files that no {MANIFEST} explains. Give an empty or a new --output.")
+        write_json(folder / SETTINGS, settings)
+    elif found != settings:
+        raise DataError(
+            f"{folder} holds a dataset of other settings: {difference(found, settings)}. Give another --output."
+        )
+    return manifest
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise DataError(f"{path} is damaged: it is not JSON. Give another --output, or delete the folder.") from None
+    return value
+
+
+def _present(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return which files are there, whole."""
+    # Checksums are computed outside the interpreter's lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        whole = pool.map(lambda name: is_whole(folder / name, entries[name]), entries)
+        return {name for name, each in zip(entries, whole, strict=True) if each}
+
+
+def _finish(shards: Shards, settings: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Write the files that need all shards and return the manifest."""
+    folder, format = shards.folder, shards.format
+    names = [shards.names(number) for number in range(len(shards))]
+    paths = [{extension: folder / name for extension, name in each.items()} for each in names]
+    files: dict[str, Mapping[str, Any]] = {}
+    if not format.joined:
+        files = {name: known[name] for each in names for name in each.values()}
+    for name, chunks in format.finish(Whole(shards.data, settings, paths)):
+        files[name] = write_file(folder, name, chunks)
+    rows = sum(known[each[format.extensions[0]]]["rows"] for each in names)
+    return {"settings": settings, "haystacks": len(shards.data), "rows": rows, "files": files}

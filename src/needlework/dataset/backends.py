@@ -1,0 +1,147 @@
+"""Who makes the shards: this process, several, or the nodes of a Ray cluster. The files are the same."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from typing import Any
+
+from needlework.dataset.formats.base import Shard
+from needlework.dataset.shards import Entries, Shards
+from needlework.errors import UserError
+
+Backend = Callable[[Shards, Sequence[int]], Iterator[tuple[int, Entries]]]
+"""Makes and stores the shards of some numbers, in any order; yields each when it is stored."""
+
+
+def serial(shards: Shards, numbers: Sequence[int]) -> Iterator[tuple[int, Entries]]:
+    """Make the shards in this process."""
+    for number in numbers:
+        yield number, shards.store(number, shards.make(number))
+
+
+def processes(workers: int) -> Backend:
+    """Return a backend of so many processes of this machine, each of which writes its shards itself."""
+
+    def run(shards: Shards, numbers: Sequence[int]) -> Iterator[tuple[int, Entries]]:
+        pool = ProcessPoolExecutor(
+            min(workers, max(1, len(numbers))), multiprocessing.get_context("spawn"), _begin, (shards,)
+        )
+        try:
+            for future in as_completed([pool.submit(_store, number) for number in numbers]):
+                yield future.result()
+        except BrokenProcessPool:
+            raise UserError(
+                "a worker process was killed, perhaps because the memory ran out. The same command continues "
+                "where this one stopped; with fewer --workers it needs less memory."
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    return run
+
+
+_shards: Shards
+"""The work of this worker process, handed over once."""
+
+
+def _begin(shards: Shards) -> None:
+    global _shards
+    _shards = shards
+    # Ctrl-C reaches all processes of the terminal; the first one decides, and the others end with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # The processes are the parallelism; threads of the tokenizer would only compete with them.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def _end_with_parent() -> None:
+    """Leave when the parent is gone, even if it was killed: nobody waits for the work any more."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _store(number: int) -> tuple[int, Entries]:
+    return number, _shards.store(number, _shards.make(number))
+
+
+def on_ray(address: str) -> Backend:
+    """Return a backend of a Ray cluster, whose nodes make the shards with Ray Data; this process writes them.
+
+    So the nodes need no common disk, and a shard that was lost with a worker is made again by Ray.
+
+    Args:
+        address: As of `ray.init`: `auto`, `local`, or `ray://HOST:PORT`.
+    """
+
+    def run(shards: Shards, numbers: Sequence[int]) -> Iterator[tuple[int, Entries]]:
+        if not numbers:
+            return
+        ray = _connected(address)
+        payload = pickle.dumps(shards)
+        # A block for each shard: what is lost with a worker is then one shard.
+        blocks = ray.data.range(len(numbers), override_num_blocks=len(numbers))
+        try:
+            for row in blocks.map(_make, fn_args=(payload, list(numbers))).iter_rows():
+                if row["refusal"]:
+                    raise UserError(row["refusal"])
+                contents = {extension: row[extension] for extension in shards.format.extensions}
+                yield row["number"], shards.store(row["number"], Shard(row["rows"], contents))
+        except ray.exceptions.RayError as error:
+            reason = str(error).strip().split("\n")[0]
+            raise UserError(f"Ray gave up: {reason} The same command continues where this one stopped.") from None
+        finally:
+            ray.shutdown()
+
+    return run
+
+
+def _connected(address: str) -> Any:
+    """Return Ray, connected to a cluster."""
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise UserError("--ray needs Ray, which is not installed: pip install 'needlework[ray]'") from None
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    try:
+        if port.isdigit():
+            # Ray itself would try for minutes.
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(address, log_to_driver=False, logging_level="ERROR")
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"cannot reach a Ray cluster at {address}: {reason}") from None
+    # What it is doing is ours to show.
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    return ray
+
+
+def _make(row: dict[str, Any], payload: bytes, numbers: list[int]) -> dict[str, Any]:
+    """Make a shard as a row of Ray Data. What the user has to mend is returned, since Ray would try again."""
+    shards, number = _unpacked(payload), numbers[row["id"]]
+    try:
+        shard, refusal = shards.make(number), ""
+    except UserError as error:
+        shard, refusal = Shard(0, dict.fromkeys(shards.format.extensions, b"")), str(error)
+    contents = {extension: bytes(content) for extension, content in shard.contents.items()}
+    return {"number": number, "rows": shard.rows, "refusal": refusal, **contents}
+
+
+@lru_cache(maxsize=1)
+def _unpacked(payload: bytes) -> Shards:
+    """Return the shards, once for all that a Ray worker makes: reading a tokenizer takes long."""
+    shards: Shards = pickle.loads(payload)
+    return shards

@@ -1,0 +1,71 @@
+"""What an export format is: how some haystacks become files, and what is written when all are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from needlework.dataset.synthetic import SyntheticDataset
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Some haystacks as a format writes them. It depends on the dataset and their indices alone."""
+
+    rows: int
+    contents: Mapping[str, bytes | memoryview]
+    """By file extension."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A dataset of which all shards are written."""
+
+    data: SyntheticDataset
+    settings: Mapping[str, Any]
+    """What the manifest says the dataset was made from."""
+    shards: Sequence[Mapping[str, Path]]
+    """The files of each shard by extension, in order."""
+
+    def joined(self, extension: str) -> Iterator[bytes]:
+        """Yield the content of all shards' files of an extension, one behind the other."""
+        for shard in self.shards:
+            with shard[extension].open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    yield chunk
+
+
+Files = Iterable[tuple[str, Iterable[bytes]]]
+"""Names and contents of files, written one after the other."""
+
+
+def _nothing(whole: Whole) -> Files:
+    return ()
+
+
+def _anything(data: SyntheticDataset) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A way to write a dataset."""
+
+    summary: str
+    """One line for `needlework list formats`."""
+    extensions: tuple[str, ...]
+    """Of the files of a shard."""
+    write: Callable[[SyntheticDataset, range], Shard]
+    """Turns the haystacks of some indices into a shard."""
+    finish: Callable[[Whole], Files] = _nothing
+    """Makes the files that need all shards: a trainer's configuration, or the one file of all rows."""
+    joined: bool = False
+    """Whether the shards are only parts of what `finish` makes, and go when that is written."""
+    configures: bool = False
+    """Whether `finish` makes a trainer's configuration, of the recipe's training settings."""
+    check: Callable[[SyntheticDataset], None] = _anything
+    """Refuses beforehand what the format's consumer would not take."""

@@ -1,0 +1,64 @@
+"""Chats as JSON, one a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+from needlework.dataset.formats.base import Shard
+from needlework.dataset.synthetic import SyntheticDataset
+from needlework.haystack import Haystack
+from needlework.models.chat import Renderer
+
+_quote = json.JSONEncoder(ensure_ascii=False).encode
+
+Chat = list[str]
+"""Messages, each as JSON."""
+
+
+def messages(data: SyntheticDataset, indices: range) -> Shard:
+    """Write `{"messages": [system, user, assistant, …]}`."""
+    return _lines(data, indices, lambda chat: f'{{"messages": [{", ".join(chat)}]}}\n')
+
+
+def prompt_completion(data: SyntheticDataset, indices: range) -> Shard:
+    """Write `{"prompt": [system, user], "completion": [assistant]}`; conversations as `messages`.
+
+    TRL trains on the whole of a completion, so the questions of a conversation cannot be in one.
+    """
+    if data.renderer.conversation:
+        return messages(data, indices)
+    thinks = "enable_thinking" in str(data.renderer.tokenizer.chat_template)
+    # TRL renders each row with these. The prompt then ends behind the empty thought, as it does when it is asked.
+    options = ', "chat_template_kwargs": {"enable_thinking": false}' if thinks else ""
+    return _lines(
+        data, indices, lambda chat: f'{{"prompt": [{", ".join(chat[:-1])}], "completion": [{chat[-1]}]{options}}}\n'
+    )
+
+
+def _lines(data: SyntheticDataset, indices: range, line: Callable[[Chat], str]) -> Shard:
+    lines = [line(chat) for index in indices for chat in _chats(data[index], data.renderer)]
+    return Shard(len(lines), {"jsonl": "".join(lines).encode()})
+
+
+def _chats(haystack: Haystack, renderer: Renderer) -> Iterator[Chat]:
+    """Yield a chat for each needle, or the one conversation of all."""
+    system = [] if renderer.system is None else [_message("system", _quote(renderer.system))]
+    # Most of a message is the context, which is escaped once for all needles.
+    context = _quote(haystack.context and haystack.context + "\n\n")[:-1]
+    first = [
+        _message("user", context + _quote(needle.question)[1:] if needle.question else _quote(haystack.context))
+        for needle in haystack.needles
+    ]
+    answers = [_message("assistant", _quote(needle.answer)) for needle in haystack.needles]
+    if renderer.conversation:
+        others = [_message("user", _quote(needle.question)) for needle in haystack.needles[1:]]
+        questions = [first[0], *others]
+        yield [*system, *(part for turn in zip(questions, answers, strict=True) for part in turn)]
+    else:
+        for question, answer in zip(first, answers, strict=True):
+            yield [*system, question, answer]
+
+
+def _message(role: str, content: str) -> str:
+    return f'{{"role": "{role}", "content": {content}}}'

@@ -1,0 +1,75 @@
+"""Megatron's `.bin/.idx` pair, as megatron-core's `IndexedDataset` reads it, and the loss mask as another.
+
+    train.bin        the ids of all rows, one behind the other
+    train.idx        how long each row is and where it begins; each row is a document
+    train_mask.bin   1 for each id that is trained on, else 0
+    train_mask.idx
+
+The mask is not shifted: where labels are the ids moved by one, so is the mask.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from needlework.dataset.encoded import IGNORED
+from needlework.dataset.formats.base import Files, Shard, Whole
+from needlework.dataset.synthetic import SyntheticDataset
+
+HEADER = b"MMIDIDX\x00\x00"
+VERSION = 1
+# `DType` of megatron/core/datasets/indexed_dataset.py.
+CODES = {np.uint8: 1, np.int32: 4, np.uint16: 8}
+
+Kind = type[np.uint8] | type[np.uint16] | type[np.int32]
+
+
+def write(data: SyntheticDataset, indices: range) -> Shard:
+    """Write the ids, the mask, and the lengths of the rows."""
+    rows = [row for index in indices for row in data.encoded(index)]
+    ids = np.concatenate([row.input_ids for row in rows]).astype(id_kind(data))
+    mask = (np.concatenate([row.labels for row in rows]) != IGNORED).astype(np.uint8)
+    lengths = np.array([len(row.input_ids) for row in rows], dtype=np.int32)
+    arrays = {"bin": ids, "mask": mask, "lengths": lengths}
+    return Shard(len(rows), {extension: memoryview(array).cast("B") for extension, array in arrays.items()})
+
+
+def finish(whole: Whole) -> Files:
+    """Make the two pairs."""
+    yield "train.bin", whole.joined("bin")
+    yield "train.idx", _index(whole, id_kind(whole.data))
+    yield "train_mask.bin", whole.joined("mask")
+    yield "train_mask.idx", _index(whole, np.uint8)
+
+
+def id_kind(data: SyntheticDataset) -> Kind:
+    """Return the type of the ids, by the rule of `DType.optimal_dtype`: two bytes for up to 65,499 tokens."""
+    # Ids may have gaps, so what counts is the highest.
+    return np.uint16 if max(data.renderer.tokenizer.get_vocab().values()) + 1 < 65_500 else np.int32
+
+
+def _index(whole: Whole, kind: Kind) -> Iterator[bytes]:
+    """Yield the index: header, lengths (int32), beginnings in bytes (int64), first rows of documents (int64)."""
+    rows = sum(path.stat().st_size for path in (shard["lengths"] for shard in whole.shards)) // 4
+    yield HEADER + struct.pack("<QBQQ", VERSION, CODES[kind], rows, rows + 1)
+    yield from whole.joined("lengths")
+    begin = 0
+    for lengths in _lengths(whole):
+        ends = begin + np.cumsum(lengths, dtype=np.int64) * np.dtype(kind).itemsize
+        yield np.concatenate([[begin], ends[:-1]]).astype(np.int64).tobytes()
+        begin = int(ends[-1])
+    # Each row is a document, and the last number says where the last one ends.
+    first = 0
+    for lengths in _lengths(whole):
+        yield np.arange(first, first + len(lengths), dtype=np.int64).tobytes()
+        first += len(lengths)
+    yield struct.pack("<q", first)
+
+
+def _lengths(whole: Whole) -> Iterator[npt.NDArray[np.int32]]:
+    for shard in whole.shards:
+        yield np.fromfile(shard["lengths"], dtype=np.int32)

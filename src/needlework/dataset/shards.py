@@ -1,0 +1,139 @@
+"""The shards of an export: what each holds, and how it comes to the disk whole or not at all.
+
+A shard is a pure function of the dataset and its number, so any process on any machine may make it. It is
+written under a temporary name, renamed, and recorded with its checksum in a marker. Files are not flushed to
+the disk: after a power cut a file may be damaged, but never without being noticed, for what is there is
+compared with its checksum before an export goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from needlework.dataset.formats.base import Format, Shard
+from needlework.dataset.synthetic import SyntheticDataset
+from needlework.errors import DataError
+from needlework.storage import write_chunks, write_json
+
+WORK = ".export"
+"""Folder, in that of the dataset, of what only an unfinished export needs."""
+
+SHARD_TOKENS = 1 << 22
+"""A shard holds at most about so many tokens: 16 MiB of ids, so that memory does not grow with the dataset."""
+SHARD_HAYSTACKS = 1024
+"""And at most so many haystacks, so that there is something to share out and to see."""
+
+
+class Entry(TypedDict):
+    """What is known of a file."""
+
+    bytes: int
+    sha256: str
+
+
+class ShardEntry(Entry):
+    """What is known of a file of a shard."""
+
+    rows: int
+
+
+Entries = dict[str, ShardEntry]
+"""By the file's path in the dataset's folder."""
+
+
+def shard_size(data: SyntheticDataset) -> int:
+    """Return the haystacks in a shard, which depends on the dataset alone and not on who makes it."""
+    rows = 1 if data.renderer.conversation else data.num_needles
+    return max(1, min(SHARD_HAYSTACKS, SHARD_TOKENS // (data.max_tokens * rows)))
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """The shards of a dataset in a folder.
+
+    Args:
+        data: The dataset.
+        format: How it is written.
+        folder: Where.
+        size: Haystacks in each shard; the last one may hold fewer.
+    """
+
+    data: SyntheticDataset
+    format: Format
+    folder: Path
+    size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.data) // self.size)
+
+    def indices(self, number: int) -> range:
+        """Return the haystacks of a shard."""
+        return range(number * self.size, min(len(self.data), (number + 1) * self.size))
+
+    def names(self, number: int) -> dict[str, str]:
+        """Return the paths of a shard's files in the folder, by extension."""
+        stem = f"{WORK}/{number:05}" if self.format.joined else f"data/train-{number:05}-of-{len(self):05}"
+        return {extension: f"{stem}.{extension}" for extension in self.format.extensions}
+
+    def make(self, number: int) -> Shard:
+        """Make a shard."""
+        return self.format.write(self.data, self.indices(number))
+
+    def store(self, number: int, shard: Shard) -> Entries:
+        """Write a shard's files and then its marker."""
+        entries: Entries = {}
+        for extension, name in self.names(number).items():
+            entry = write_file(self.folder, name, [shard.contents[extension]])
+            entries[name] = {**entry, "rows": shard.rows}
+        write_json(self._marker(number), entries)
+        return entries
+
+    def stored(self) -> Entries:
+        """Return what the markers say."""
+        entries: Entries = {}
+        for number in range(len(self)):
+            if self._marker(number).exists():
+                entries |= json.loads(self._marker(number).read_text(encoding="utf-8"))
+        return entries
+
+    def _marker(self, number: int) -> Path:
+        return self.folder / WORK / f"{number:05}.json"
+
+
+def write_file(folder: Path, name: str, chunks: Iterable[bytes | memoryview]) -> Entry:
+    """Write a file under a temporary name, then give it its own; return its size and checksum."""
+    digest, size = hashlib.sha256(), 0
+
+    def counted() -> Iterable[bytes | memoryview]:
+        nonlocal size
+        for chunk in chunks:
+            digest.update(chunk)
+            size += len(chunk)
+            yield chunk
+
+    write_chunks(folder / name, counted(), folder / WORK / f"{Path(name).name}.tmp")
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def is_whole(path: Path, entry: Mapping[str, object]) -> bool:
+    """Return whether a file is there as it was written.
+
+    Raises:
+        DataError: If it is there, but is not what was written.
+    """
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if size == entry["bytes"] and hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]:
+                return True
+    except FileNotFoundError:
+        return False
+    raise DataError(
+        f"{path} is damaged: it has {size} bytes and not the checksum of the {entry['bytes']} that were written. "
+        f"Delete it, and the same command writes it again."
+    )

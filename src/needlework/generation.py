@@ -1,0 +1,63 @@
+"""Writing the haystacks of a recipe as training data, for whoever trains elsewhere."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+from needlework.errors import UserError
+from needlework.pipeline import dataset, make_renderer
+from needlework.progress import Progress, Silent
+from needlework.recipe import Recipe
+
+
+def generate(
+    recipe: Recipe,
+    output: Path,
+    progress: Progress | None = None,
+    *,
+    format: str = "messages",
+    conversation: bool = False,
+    workers: int = 1,
+    ray: str | None = None,
+) -> dict[str, Any]:
+    """Write the haystacks of a recipe as training data, with a manifest, which is returned.
+
+    Args:
+        recipe: Its model, data and seed say what is written.
+        output: The folder; what an earlier call began there is completed.
+        progress: Where to show progress; by default nowhere.
+        format: One of `needlework.dataset.formats.FORMATS`.
+        conversation: Write each haystack as one conversation, instead of a row for each needle.
+        workers: Processes of this machine.
+        ray: Address of a Ray cluster whose nodes make the rows instead.
+
+    Raises:
+        UserError: If something of this cannot be; says what.
+    """
+    from needlework.dataset import backends
+    from needlework.dataset.export import export
+    from needlework.dataset.formats import make_format, openai
+    from needlework.models.loading import tokenizer_fingerprint
+
+    progress, chosen = progress or Silent(), make_format(format)
+    if ray and workers > 1:
+        raise UserError("--workers are processes of this machine, --ray a cluster's: give one of them.")
+    model = recipe.model
+    if format == "openai" and model.system is None:
+        model = model.model_copy(update={"system": openai.SYSTEM})
+    renderer = make_renderer(model, progress, conversation)
+    settings = {
+        "format": format,
+        "conversation": conversation,
+        "seed": recipe.seed,
+        "data": recipe.data.model_dump(mode="json"),
+        "model": {"name": model.name, "system": model.system, "tokenizer": tokenizer_fingerprint(renderer.tokenizer)},
+        "needlework": importlib.metadata.version("needlework"),
+    }
+    if chosen.configures:
+        settings["train"] = recipe.train.model_dump(mode="json")
+    backend = backends.on_ray(ray) if ray else backends.processes(workers) if workers > 1 else backends.serial
+    with progress.bar("generate") as update:
+        return export(dataset(recipe, renderer), chosen, output, settings, backend, update)
