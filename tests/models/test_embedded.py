@@ -34,9 +34,16 @@ def test_another_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_tokenizer_splits_digits_as_smollm2_does() -> None:
-    tokens = load_tokenizer(embedded.NAME).tokenize("Dictionary [12] {4548: 765}")
+    tokens = embedded.read_tokenizer().tokenize("Dictionary [12] {4548: 765}")
     assert "".join(tokens) == "DictionaryĠ[12]Ġ{4548:Ġ765}"
     assert all(len(token.lstrip("Ġ")) <= 1 for token in tokens if any(c.isdigit() for c in token))
+
+
+def test_the_tokenizer_of_the_unpacked_model_is_the_one_read_alone() -> None:
+    alone, unpacked = embedded.read_tokenizer(), load_tokenizer(embedded.NAME)
+    assert alone.backend_tokenizer.to_str() == unpacked.backend_tokenizer.to_str()
+    assert alone.chat_template == unpacked.chat_template
+    assert alone.special_tokens_map == unpacked.special_tokens_map
 
 
 @pytest.mark.slow

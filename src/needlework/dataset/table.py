@@ -42,8 +42,8 @@ class Table:
         probe = draft.haystack(len(draft.contents), "")
         needle = probe.needles[0]
         before, prompt_found, self.middle = renderer.prompt(probe, needle).partition(probe.message(needle))
-        start, answer_found, self.end = renderer.completion(probe, needle).partition(needle.answer)
-        if not prompt_found or not answer_found or start:
+        self.start, answer_found, self.end = renderer.completion(probe, needle).partition(needle.answer)
+        if not prompt_found or not answer_found:
             raise Unsplittable
         self.uses = 0
         """Samples that were put together with it."""
@@ -98,7 +98,7 @@ class Table:
     def tail(self, needle: Asked) -> tuple[list[int], int]:
         """Return the ids behind the last number of the items, and how many at their end are the completion."""
         prompt = _coalesce((f"{self.closing}\n\n", *needle.question, self.middle))
-        completion = self._sequence(str(prompt[-1]), _coalesce((*needle.answer, self.end)))
+        completion = self._sequence(str(prompt[-1]), _coalesce((self.start, *needle.answer, self.end)))
         return self._sequence("1", prompt) + completion, len(completion)
 
     def _sequence(self, left: str, parts: Sequence[str | int]) -> list[int]:

@@ -14,9 +14,13 @@ import io
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from needlework.errors import ModelError
 from needlework.memory import release
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 NAME = "smollm2-135m"
 HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -50,6 +54,24 @@ def notice(name: str) -> str:
     )
 
 
+def read_tokenizer() -> PreTrainedTokenizerFast:
+    """Return the tokenizer of the embedded model with its chat template, read without the weights in half a second.
+
+    Raises:
+        ModelError: If the package that carries it is not installed, or of another version.
+    """
+    from tokenizers import pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    # The class by its name: to find it out, AutoTokenizer would take ten times as long.
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(_package_folder(), gguf_file=GGUF)
+    # A GGUF file does not carry the pre-tokenizer; this is the one of SmolLM2's tokenizer.json.
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    return tokenizer
+
+
 def _target() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "needlework" / f"{NAME}-{VERSION}"
@@ -67,17 +89,12 @@ def _package_folder() -> Path:
 
 def _convert(source: Path, target: Path) -> None:
     from safetensors import SafetensorError
-    from tokenizers import pre_tokenizers
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     # The reader's own progress bar would stand between ours.
     with contextlib.redirect_stderr(io.StringIO()):
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=GGUF)
         loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF)
-    # A GGUF file does not carry the pre-tokenizer; this is the one of SmolLM2's tokenizer.json.
-    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
+    tokenizer = read_tokenizer()
     # The loaded model remembers that it was quantized and refuses to be saved; its weights are plain.
     config = copy.deepcopy(loaded.config)
     del config.quantization_config
