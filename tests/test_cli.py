@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from needlework import cli, pipeline
+from needlework import cli, generation, pipeline
 from needlework.haystack import Prediction, write
 from needlework.storage import write_json
 from tests.official.conftest import write_config
@@ -57,7 +57,10 @@ def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(
         (["compare", "a", "b"], "a holds no finished evaluation"),
         (["report", "nowhere"], "comparison.json"),
         (["list", "things"], "no list of 'things'"),
-        (["generate", "simple_dict", "--format", "csv", "--output", "x"], "no format 'csv'. Known: messages"),
+        (
+            ["generate", "simple_dict", "--format", "csv", "--output", "x"],
+            "no format 'csv'. Known: trl, messages, openai, tokens",
+        ),
         (["generate", "simple_dict", "--max-tokens", "50", "--output", "x"], "Raise max_tokens to at least"),
         (["generate", "--output", "x"], "name a TASK or a RECIPE, or give --official FILE"),
         (
@@ -115,15 +118,24 @@ def test_lists_explain_each_entry(
 
 
 def test_generate_writes_rows_and_a_manifest(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_folder: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
 ) -> None:
     options = {"--model": str(model_folder), "--max-tokens": "600", "--num-haystacks": "3", "--needles": "2"}
     flat = [part for pair in options.items() for part in pair]
     assert call(monkeypatch, "generate", "simple_dict", *flat, "--seed", "1", "--output", str(tmp_path)) == 0
-    rows = [json.loads(line) for line in (tmp_path / "messages.jsonl").read_text().splitlines()]
+    assert capsys.readouterr().out == f"6 rows: {tmp_path}\n"
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert len(rows) == manifest["files"]["messages.jsonl"]["rows"] == 6
+    ((name, entry),) = manifest["files"].items()
+    assert len((tmp_path / name).read_text().splitlines()) == entry["rows"] == 6
     assert manifest["settings"]["seed"] == 1
+
+
+def test_generate_hands_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: dict[str, object] = {}
+    monkeypatch.setattr(generation, "generate", lambda *_, **options: given.update(options) or {"rows": 0})
+    flags = ["--format", "megatron", "--workers", "3", "--ray", "auto", "--conversation"]
+    assert call(monkeypatch, "generate", "simple_dict", "--output", str(tmp_path), *flags) == 0
+    assert given == {"format": "megatron", "workers": 3, "ray": "auto", "conversation": True}
 
 
 def test_generate_runs_an_official_configuration(

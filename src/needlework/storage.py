@@ -21,7 +21,7 @@ def write_json(path: Path, value: Any) -> None:
 def difference(saved: Any, given: Any, path: str = "") -> str:
     """Say where two values of JSON first differ; nothing where they agree."""
     if isinstance(saved, dict) and isinstance(given, dict):
-        for key in saved.keys() | given.keys():
+        for key in sorted(saved.keys() | given.keys()):
             if found := difference(saved.get(key), given.get(key), f"{path}.{key}".lstrip(".")):
                 return found
         return ""

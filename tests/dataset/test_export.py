@@ -19,11 +19,12 @@ from needlework.dataset import export as exports
 from needlework.dataset.export import export
 from needlework.dataset.formats import FORMATS
 from needlework.dataset.synthetic import SyntheticDataset
-from needlework.errors import DataError
+from needlework.errors import BudgetError, DataError
 from needlework.models.chat import Renderer
+from needlework.recipe import Train
 from needlework.tasks import make_task
 
-SETTINGS = {"seed": 0, "train": {"learning_rate": 1e-5}, "model": {"name": "some/model"}, "data": {"max_tokens": 600}}
+SETTINGS = {"seed": 0, "train": Train().model_dump(mode="json"), "model": {"name": "some/model"}}
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +103,15 @@ def test_a_dataset_of_other_settings_is_refused(data: SyntheticDataset, tmp_path
         assert files(folder) == before
 
 
+def test_settings_of_which_nothing_was_made_may_be_mended_in_place(renderer: Renderer, tmp_path: Path) -> None:
+    small, large = (
+        SyntheticDataset(make_task("simple_dict", {}), 2, 3, tokens, renderer, num_items=(8, 8)) for tokens in (90, 900)
+    )
+    with pytest.raises(BudgetError, match="max_tokens=90"):
+        export(small, FORMATS["trl"], tmp_path, {"max_tokens": 90})
+    assert export(large, FORMATS["trl"], tmp_path, {"max_tokens": 900})["rows"] == 6
+
+
 def test_files_of_someone_else_are_not_touched(data: SyntheticDataset, tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text("mine")
     with pytest.raises(DataError, match=r"files that no manifest\.json explains"):
@@ -146,9 +156,9 @@ def test_a_damaged_file_of_a_finished_export_is_refused_and_written_again_when_d
         assert files(tmp_path) == whole
 
 
-@pytest.mark.parametrize("file", ["manifest.json", ".export/settings.json"])
+@pytest.mark.parametrize("file", ["manifest.json", ".export/settings.json", ".export/00001.json"])
 def test_a_damaged_record_is_refused(data: SyntheticDataset, tmp_path: Path, file: str) -> None:
-    (tmp_path / file).parent.mkdir(exist_ok=True)
+    interrupted(data, "messages", tmp_path, 2)
     (tmp_path / file).write_text("{")
     with pytest.raises(DataError, match="is not JSON"):
         export(data, FORMATS["messages"], tmp_path, {})
@@ -253,7 +263,7 @@ def test_a_disk_that_is_really_full(data: SyntheticDataset, tmp_path: Path) -> N
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no /dev/full")
-    (tmp_path / ".export").mkdir()
+    interrupted(data, "messages", tmp_path, 1)
     (tmp_path / ".export" / "00001.json.tmp").symlink_to(full)
     with pytest.raises(OSError, match="No space left"):
         export(data, FORMATS["messages"], tmp_path, {})

@@ -5,7 +5,7 @@ import pytest
 from tokenizers import processors
 
 from needlework.errors import ModelError
-from needlework.haystack import Haystack
+from needlework.haystack import Haystack, Needle
 from needlework.models.chat import Renderer, common_length
 from needlework.tasks import make_task
 from needlework.tasks.protocol import make
@@ -104,3 +104,80 @@ def test_common_length() -> None:
     assert common_length([[1, 2, 3], [1, 2, 4], [1, 2]]) == 2
     assert common_length([[5], [6]]) == 0
     assert common_length([[1, 2, 3]]) == 3
+
+
+@pytest.mark.parametrize("template", [CHAT_ML, INST])
+@pytest.mark.parametrize("digits", ["single", "threes", "merged"])
+def test_turns_are_the_conversation_as_the_template_writes_it(digits: str, template: str) -> None:
+    renderer, sample = Renderer(make_tokenizer(digits, template), conversation=True), haystack()
+    questions = [sample.message(sample.needles[0]), *(needle.question for needle in sample.needles[1:])]
+    messages = []
+    for question, needle in zip(questions, sample.needles, strict=True):
+        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": needle.answer}]
+    text, ids, answers = renderer.turns(sample)
+    assert text == str(renderer.tokenizer.apply_chat_template(messages, tokenize=False)).rstrip("\n")
+    assert renderer.tokenizer.decode(ids) == text
+    for needle, (start, end) in zip(sample.needles, answers, strict=True):
+        assert renderer.tokenizer.decode(ids[start:end]) == renderer.completion(sample, needle)
+
+
+def test_a_conversation_counts_all_its_turns() -> None:
+    tokenizer, sample = make_tokenizer(), haystack()
+    whole = Renderer(tokenizer, conversation=True)
+    assert whole.count(sample) == len(whole.turns(sample)[1]) > Renderer(tokenizer).count(sample)
+
+
+def test_a_conversation_of_one_turn_is_the_row() -> None:
+    renderer, sample = Renderer(make_tokenizer(), conversation=True), haystack(1)
+    ((prompt, completion),) = renderer.rows(sample)
+    _, ids, answers = renderer.turns(sample)
+    assert (ids, answers) == (prompt + completion, [(len(prompt), len(prompt + completion))])
+
+
+def test_earlier_turns_that_lose_their_thoughts_keep_their_answers() -> None:
+    # Qwen3 writes a thought before the last answer only.
+    thought = "{% if loop.last and message['role'] == 'assistant' %}<think>\n\n</think>\n\n{% endif %}"
+    qwen = CHAT_ML.replace("{{ message['content'] }}", thought + "{{ message['content'] }}").replace(
+        "assistant\n{% endif %}", "assistant\n<think>\n\n</think>\n\n{% endif %}"
+    )
+    renderer, sample = Renderer(make_tokenizer(template=qwen), conversation=True), haystack()
+    text, ids, answers = renderer.turns(sample)
+    found = [renderer.tokenizer.decode(ids[start:end]) for start, end in answers]
+    assert text.count("<think>") == 1
+    assert found == [needle.answer + "<|im_end|>" for needle in sample.needles]
+
+
+def test_an_answer_that_merges_with_its_prompt_is_tokenized_by_itself() -> None:
+    # " dictionaries" is one token of this tokenizer, but here its ending is the answer.
+    template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    tokenizer = make_tokenizer(template=template)
+    needles = (
+        Needle("0", "0", "All the dictionar", "ies", ("ies",), 0),
+        Needle("1", "1", " and the dictionar", "ies", ("ies",), 0),
+    )
+    sample = Haystack("0", "t", "p", ("one",), needles)
+    renderer = Renderer(tokenizer, conversation=True)
+    text, ids, answers = renderer.turns(sample)
+    assert tokenizer.decode(ids) == text
+    assert len(ids) > len(renderer.encode([text])[0])
+    assert [tokenizer.decode(ids[start:end]) for start, end in answers] == [
+        renderer.completion(sample, needle) for needle in needles
+    ]
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (None, "no chat template"),
+        ("{% set m = messages[-2:] %}" + CHAT_ML.replace("in messages", "in m"), "drops or changes turn 1 of 3"),
+        (CHAT_ML.replace("{{ message['content'] }}", "{{ message['content'][:900] }}"), "drops or changes turn 1 of 3"),
+        (
+            "{% if messages | length > 2 %}{{ raise_exception('One turn only') }}{% endif %}" + CHAT_ML,
+            "refuses the roles user, assistant, user, .*: One turn only",
+        ),
+    ],
+)
+def test_a_template_that_cannot_do_turns_is_refused(template: str | None, message: str) -> None:
+    renderer = Renderer(make_tokenizer(template=template), conversation=True)
+    with pytest.raises(ModelError, match=message):
+        renderer.turns(make(make_task("simple_dict", {}), np.random.default_rng(1), 20, 3))

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from needlework.errors import ModelError
-from needlework.models.loading import fastest_precision, fingerprint, load_model, load_tokenizer
+from needlework.models.loading import (
+    fastest_precision,
+    fingerprint,
+    load_model,
+    load_tokenizer,
+    tokenizer_fingerprint,
+)
+from tests.conftest import make_tokenizer
 
 
 def test_a_local_folder_loads_in_the_precision_asked_for(model_folder: Path) -> None:
@@ -54,3 +61,14 @@ def test_the_fingerprint_changes_with_the_weights(model_folder: Path, tmp_path: 
 
 def test_the_fastest_precision_is_one_of_the_two() -> None:
     assert fastest_precision() in ("fp32", "bf16")
+
+
+def test_a_tokenizers_fingerprint_is_that_of_what_it_makes() -> None:
+    tokenizer = make_tokenizer()
+    first = tokenizer_fingerprint(tokenizer)
+    tokenizer(["one", "two three"], padding=True, truncation=True, max_length=4)
+    assert tokenizer_fingerprint(tokenizer) == tokenizer_fingerprint(make_tokenizer()) == first
+    assert tokenizer_fingerprint(make_tokenizer("threes")) != first
+    assert tokenizer_fingerprint(make_tokenizer(template=None)) != first
+    tokenizer.eos_token = "<s>"
+    assert tokenizer_fingerprint(tokenizer) != first

@@ -57,9 +57,13 @@ _shards: Shards
 def _begin(shards: Shards) -> None:
     global _shards
     _shards = shards
+    _use_one_thread()
     # Ctrl-C reaches all processes of the terminal; the first one decides, and the others end with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _use_one_thread() -> None:
     # The processes are the parallelism; threads of the tokenizer would only compete with them.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
@@ -119,7 +123,7 @@ def _connected(address: str) -> Any:
         if port.isdigit():
             # Ray itself would try for minutes.
             socket.create_connection((host, int(port)), timeout=10).close()
-        ray.init(address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"cannot reach a Ray cluster at {address}: {reason}") from None
@@ -143,5 +147,6 @@ def _make(row: dict[str, Any], payload: bytes, numbers: list[int]) -> dict[str, 
 @lru_cache(maxsize=1)
 def _unpacked(payload: bytes) -> Shards:
     """Return the shards, once for all that a Ray worker makes: reading a tokenizer takes long."""
+    _use_one_thread()
     shards: Shards = pickle.loads(payload)
     return shards

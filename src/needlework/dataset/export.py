@@ -10,7 +10,6 @@ The folder of an export:
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from typing import Any
 
 from needlework.dataset.backends import Backend, serial
 from needlework.dataset.formats.base import Format, Whole
-from needlework.dataset.shards import WORK, Shards, is_whole, shard_size, write_file
+from needlework.dataset.shards import WORK, Shards, is_whole, read_record, shard_size, write_file
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import DataError
 from needlework.storage import difference, write_json
@@ -78,17 +77,18 @@ def export(
 
 
 def _open(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the manifest, if there is one; begin the folder, if it is new.
+    """Return the manifest, if there is one; set the folder up, if nothing was written to it yet.
 
     Raises:
         DataError: If the folder holds something else.
     """
-    manifest = _read(folder / MANIFEST)
-    found = manifest["settings"] if manifest else _read(folder / SETTINGS)
-    if found is None:
-        if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
-            raise DataError(f"{folder} holds files that no {MANIFEST} explains. Give an empty or a new --output.")
+    manifest = read_record(folder / MANIFEST)
+    found = manifest["settings"] if manifest else read_record(folder / SETTINGS)
+    # Settings with a mistake, of which nothing was made, may be mended in place.
+    if _is_untouched(folder):
         write_json(folder / SETTINGS, settings)
+    elif found is None:
+        raise DataError(f"{folder} holds files that no {MANIFEST} explains. Give an empty or a new --output.")
     elif found != settings:
         raise DataError(
             f"{folder} holds a dataset of other settings: {difference(found, settings)}. Give another --output."
@@ -96,14 +96,9 @@ def _open(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     return manifest
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        raise DataError(f"{path} is damaged: it is not JSON. Give another --output, or delete the folder.") from None
-    return value
+def _is_untouched(folder: Path) -> bool:
+    visible = folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir())
+    return not visible and not any((folder / WORK).glob("[0-9]*"))
 
 
 def _present(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> set[str]:

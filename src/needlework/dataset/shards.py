@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from needlework.dataset.formats.base import Format, Shard
 from needlework.dataset.synthetic import SyntheticDataset
@@ -97,8 +97,7 @@ class Shards:
         """Return what the markers say."""
         entries: Entries = {}
         for number in range(len(self)):
-            if self._marker(number).exists():
-                entries |= json.loads(self._marker(number).read_text(encoding="utf-8"))
+            entries |= read_record(self._marker(number)) or {}
         return entries
 
     def _marker(self, number: int) -> Path:
@@ -118,6 +117,21 @@ def write_file(folder: Path, name: str, chunks: Iterable[bytes | memoryview]) ->
 
     write_chunks(folder / name, counted(), folder / WORK / f"{Path(name).name}.tmp")
     return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return what a file of JSON holds; None if there is none.
+
+    Raises:
+        DataError: If it is damaged.
+    """
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise DataError(f"{path} is damaged: it is not JSON. Give another --output, or delete the folder.") from None
+    return value
 
 
 def is_whole(path: Path, entry: Mapping[str, object]) -> bool:

@@ -14,6 +14,7 @@ from needlework.dataset.formats import FORMATS, make_format
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import UserError
 from needlework.models.chat import Renderer
+from needlework.recipe import Train
 from needlework.tasks import make_task
 from tests.conftest import CHAT_ML, INST, make_model, make_tokenizer
 
@@ -35,7 +36,7 @@ GENERATION = (
 def written(renderer: Renderer, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> SyntheticDataset:
     monkeypatch.setattr(exports, "shard_size", lambda data: 2)
     data = SyntheticDataset(make_task("simple_dict", {}), 3, 2, 600, renderer)
-    export(data, FORMATS[name], folder, {})
+    export(data, FORMATS[name], folder, {"seed": 0, "model": {"name": "m"}, "train": Train().model_dump(mode="json")})
     return data
 
 

@@ -45,11 +45,12 @@ def _chats(haystack: Haystack, renderer: Renderer) -> Iterator[Chat]:
     """Yield a chat for each needle, or the one conversation of all."""
     system = [] if renderer.system is None else [_message("system", _quote(renderer.system))]
     # Most of a message is the context, which is escaped once for all needles.
-    context = _quote(haystack.context and haystack.context + "\n\n")[:-1]
-    first = [
-        _message("user", context + _quote(needle.question)[1:] if needle.question else _quote(haystack.context))
-        for needle in haystack.needles
+    context = haystack.context
+    beginning = _quote(context + "\n\n" if context else "")[:-1]
+    asked = [
+        beginning + _quote(needle.question)[1:] if needle.question else _quote(context) for needle in haystack.needles
     ]
+    first = [_message("user", each) for each in asked]
     answers = [_message("assistant", _quote(needle.answer)) for needle in haystack.needles]
     if renderer.conversation:
         others = [_message("user", _quote(needle.question)) for needle in haystack.needles[1:]]

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,9 @@ import numpy.typing as npt
 from needlework.dataset.encoded import IGNORED
 from needlework.dataset.formats.base import Files, Shard, Whole
 from needlework.dataset.synthetic import SyntheticDataset
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 HEADER = b"MMIDIDX\x00\x00"
 VERSION = 1
@@ -31,11 +36,12 @@ Kind = type[np.uint8] | type[np.uint16] | type[np.int32]
 def write(data: SyntheticDataset, indices: range) -> Shard:
     """Write the ids, the mask, and the lengths of the rows."""
     rows = [row for index in indices for row in data.encoded(index)]
-    ids = np.concatenate([row.input_ids for row in rows]).astype(id_kind(data))
-    mask = (np.concatenate([row.labels for row in rows]) != IGNORED).astype(np.uint8)
+    # Converted row by row, while they are in the processor's cache.
+    ids = np.concatenate([row.input_ids for row in rows], dtype=id_kind(data), casting="unsafe")
+    mask = np.concatenate([row.labels != IGNORED for row in rows])
     lengths = np.array([len(row.input_ids) for row in rows], dtype=np.int32)
     arrays = {"bin": ids, "mask": mask, "lengths": lengths}
-    return Shard(len(rows), {extension: memoryview(array).cast("B") for extension, array in arrays.items()})
+    return Shard(len(rows), {extension: array.view(np.uint8).data for extension, array in arrays.items()})
 
 
 def finish(whole: Whole) -> Files:
@@ -49,7 +55,12 @@ def finish(whole: Whole) -> Files:
 def id_kind(data: SyntheticDataset) -> Kind:
     """Return the type of the ids, by the rule of `DType.optimal_dtype`: two bytes for up to 65,499 tokens."""
     # Ids may have gaps, so what counts is the highest.
-    return np.uint16 if max(data.renderer.tokenizer.get_vocab().values()) + 1 < 65_500 else np.int32
+    return np.uint16 if _highest_id(data.renderer.tokenizer) + 1 < 65_500 else np.int32
+
+
+@lru_cache(maxsize=1)
+def _highest_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    return max(tokenizer.get_vocab().values())
 
 
 def _index(whole: Whole, kind: Kind) -> Iterator[bytes]:
