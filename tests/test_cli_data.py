@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from needlework.dataset.formats import FORMATS
 from tests.test_cli import call
 
 
@@ -34,16 +35,31 @@ def test_show_marks_with_signs_only_where_there_is_no_colour(
     assert "«" in capsys.readouterr().out
 
 
-def test_inspect_reads_what_generate_wrote_and_names_a_damaged_file(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
+@pytest.mark.parametrize("conversation", [False, True], ids=["rows", "conversations"])
+@pytest.mark.parametrize("format", FORMATS)
+def test_inspect_reads_what_generate_writes(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    model_folder: Path,
+    format: str,
+    conversation: bool,
 ) -> None:
-    options = ["--model", str(model_folder), "--max-tokens", "600", "--num-haystacks", "3", "--needles", "2"]
+    options = ["--model", str(model_folder), "--max-tokens", "600", "--num-haystacks", "10", "--needles", "2"]
+    options += ["--format", format, *(["--conversation"] if conversation else [])]
     assert call(monkeypatch, "generate", "simple_dict", *options, "--output", str(tmp_path)) == 0
     capsys.readouterr()
     assert call(monkeypatch, "inspect", str(tmp_path)) == 0
     text = capsys.readouterr().out
-    assert "rows        6" in text
-    assert "Depth of the gold item, 0 % the first item (6 needles)" in text
+    assert f"rows        {10 if conversation else 20}\n" in "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    assert "Depth of the gold item, 0 % the first item (20 needles)" in text
+
+
+def test_inspect_names_a_damaged_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
+) -> None:
+    options = ["--model", str(model_folder), "--max-tokens", "600", "--num-haystacks", "3", "--needles", "2"]
+    assert call(monkeypatch, "generate", "simple_dict", *options, "--output", str(tmp_path)) == 0
     shard = next(tmp_path.rglob("*.jsonl"))
     shard.write_bytes(shard.read_bytes()[:-1])
     assert call(monkeypatch, "inspect", str(tmp_path)) == 2

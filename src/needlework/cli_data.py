@@ -61,8 +61,7 @@ def inspect(folder: Annotated[Path, typer.Argument(help="Folder of a finished da
 
     def dataset(settings: Mapping[str, Any]) -> SyntheticDataset:
         recipe = recipes.of_dataset(settings)
-        conversation = settings.get("conversation", False)
-        return pipeline.dataset(recipe, pipeline.make_renderer(recipe.model, progress, conversation))
+        return pipeline.dataset(recipe, pipeline.make_renderer(recipe.model, progress, settings["conversation"]))
 
     with progress.bar("inspect") as update:
         found = look(folder, dataset, update)

@@ -231,9 +231,9 @@ def of_dataset(settings: Mapping[str, Any]) -> Recipe:
     Raises:
         RecipeError: If one of them has a value that no recipe takes.
     """
-    sections = ((Model, settings.get("model", {})), (Data, settings.get("data", settings)))
+    sections = ((Model, settings["model"]), (Data, settings["data"]))
     model, data = ({key: section[key] for key in kind.model_fields if key in section} for kind, section in sections)
-    return parse({"seed": settings.get("seed", 0), "model": model, "data": data})
+    return parse({"seed": settings["seed"], "model": model, "data": data})
 
 
 def dump(recipe: Recipe) -> str:

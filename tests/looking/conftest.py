@@ -19,7 +19,7 @@ from needlework.models.chat import Renderer
 from needlework.tasks import make_task
 
 HAYSTACKS, NEEDLES, MAX_TOKENS = 6, 2, 500
-SETTINGS = {"task": "simple_dict", "seed": 0, "max_tokens": MAX_TOKENS, "haystacks": HAYSTACKS, "needles": NEEDLES}
+SETTINGS = {"format": "made here", "seed": 0, "data": {"task": "simple_dict", "max_tokens": MAX_TOKENS}}
 
 Write = Callable[[SyntheticDataset, Path], None]
 

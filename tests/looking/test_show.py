@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from needlework.dataset.synthetic import SyntheticDataset
+from needlework.haystack import Haystack, Needle
 from needlework.looking.show import GOLD, SUPERVISED, _supervised, gold_pairs, show, shown_items
 from needlework.models.chat import Renderer
 from needlework.tasks import make_task
@@ -24,27 +25,44 @@ def page(data: SyntheticDataset, index: int, *, full: bool = False) -> str:
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def marked(items: list[str], answer: str, accepted: str, position: int) -> dict[int, list[str]]:
+    """Return the text of the gold pairs, by item."""
+    needle = Needle("0/0", "0/0", "?", answer, (accepted,), position)
+    found = gold_pairs(Haystack("0", "task", "", tuple(items), (needle,)), needle)
+    return {index: [items[index][start:end] for start, end in spans] for index, spans in found.items()}
+
+
 @pytest.mark.parametrize(
-    ("item", "accepted", "marked"),
+    ("item", "answer", "accepted", "pair"),
     [
-        ("Dictionary [1] {122: 765, 4548: 1475}", ["1475"], ["4548: 1475"]),
-        ("Dictionary [765] {122: 765, 765: 1}", ["1"], ["765: 1"]),
-        ("Dictionary [9] {(1, 2): 31, (3, 4): 313}", ["31"], ["(1, 2): 31"]),
-        ("Its bin is number 251; 2510 pieces.", ["251"], ["251"]),
-        ("The captain is Taldalund.", ["someone", "taldalund"], ["Taldalund"]),
-        ("Price (in C++): 5", ["C++)"], ["C++)"]),
-        ("Nothing of it.", ["7"], ["Nothing of it."]),
+        ("Dictionary [1] {122: 765, 4548: 1475}", "The value of 4548 is 1475 in Dictionary [1].", "1475", "4548: 1475"),
+        ("Dictionary [9] {(1, 2): 31, (3, 4): 313}", "Key (1, 2) has 31.", "31", "(1, 2): 31"),
+        ("Dictionary [9] {31: 7, 5: 31}", "It is 31.", "31", "31"),
+        ("Its bin is number 251; 2510 pieces.", "Bin 251.", "251", "251"),
+        ("The captain is Taldalund.", "It is Taldalund.", "taldalund", "Taldalund"),
+        ("Written (in C++) by 5.", "C++)", "C++)", "C++)"),
+        ("Nothing of it.", "It is 7.", "7", "Nothing of it."),
     ],
 )
-def test_the_pair_is_found(item: str, accepted: list[str], marked: list[str]) -> None:
-    assert [item[start:end] for start, end in gold_pairs(item, accepted)] == marked
+def test_the_gold_pair_is_found(item: str, answer: str, accepted: str, pair: str) -> None:
+    assert marked(["Dictionary [0] {122: 4548}", item], answer, accepted, 1)[1][0] == pair
+
+
+def test_all_pairs_of_a_chain_are_found() -> None:
+    items = ["{585: 173, 9: 6638}", "{129: 580}", "{4: 5, 173: 129}", "{129: 6638}"]
+    answer = "The value of key 585 is 173, that of key 173 is 129, that of key 129 is 6638."
+    assert marked(items, answer, "6638", 3) == {0: ["585: 173"], 2: ["173: 129"], 3: ["129: 6638"]}
+
+
+def test_an_absent_key_has_no_pair() -> None:
+    assert marked(["{3456: 585, 1: 3465}"], "Key 3465 does not occur.", "does not occur", -1) == {}
 
 
 @pytest.mark.parametrize(
     ("positions", "shown"),
     [
         ([5], [0, 5, 6, 19]),
-        ([-1], [0, 19]),
+        ([], [0, 19]),
         ([0], [0, 1, 19]),
         ([19], [0, 19]),
         ([2], [0, 1, 2, 3, 19]),
@@ -109,10 +127,10 @@ def test_long_items_without_a_needle_are_shortened(renderer: Renderer) -> None:
 
 def test_a_needle_in_no_item_is_said_to_be_in_none(data: SyntheticDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     haystack = data[0]
-    needles = tuple(replace(each, position=-1) for each in haystack.needles)
+    needles = tuple(replace(each, position=-1, answer="It does not occur.") for each in haystack.needles)
     monkeypatch.setattr(SyntheticDataset, "__getitem__", lambda self, index: replace(haystack, needles=needles))
     text = page(data, 0)
-    assert "gold item in no item, in no item" in text
+    assert "needles    2; gold item none, none" in text
     assert "▸ Dictionary" not in text
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from needlework.dataset.encoded import IGNORED
+from needlework.dataset.export import MANIFEST
 from needlework.errors import DataError
 
-MANIFEST = "manifest.json"
 MEGATRON = ("train.bin", "train.idx", "train_mask.bin", "train_mask.idx")
 HEADER = struct.Struct("<9sQBQQ")
 """Of megatron-core's `.idx`: its mark, version, type of the ids, rows, and documents with one behind the last."""
@@ -69,8 +69,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ) from None
     except ValueError:
         raise DataError(f"{path} is damaged: it is not JSON.") from None
-    if not isinstance(manifest, dict) or not manifest.keys() >= {"settings", "haystacks", "files"}:
-        raise DataError(f"{path} is not the manifest of a dataset: it lacks settings, haystacks or files.")
+    if not isinstance(manifest, dict) or not manifest.keys() >= {"settings", "haystacks", "rows", "files"}:
+        raise DataError(f"{path} is not the manifest of a dataset: it lacks settings, haystacks, rows or files.")
     return manifest
 
 

@@ -57,9 +57,8 @@ class Inspection:
     """What an export holds."""
 
     folder: Path
-    seed: int
-    data: Mapping[str, Any]
-    """The task, `max_tokens` and whatever else the manifest's settings say of the data."""
+    settings: Mapping[str, Any]
+    """What the manifest says that it was made from."""
     files: int
     haystacks: int
     lengths: Numbers
@@ -78,7 +77,7 @@ class Inspection:
     @property
     def fill(self) -> float:
         """The mean number of tokens, of `max_tokens`."""
-        return float(self.tokens.mean() / self.data["max_tokens"])
+        return float(self.tokens.mean() / self.settings["data"]["max_tokens"])
 
     @property
     def supervised_share(self) -> float:
@@ -103,9 +102,8 @@ def inspect(
         DataError: If there is no finished export, or a file is missing, damaged or cannot be read.
     """
     manifest = read_manifest(folder)
-    files, haystacks = manifest["files"], int(manifest["haystacks"])
+    files, haystacks, total = manifest["files"], int(manifest["haystacks"]), int(manifest["rows"])
     verify(folder, files)
-    total = int(manifest.get("rows", sum(entry.get("rows", 0) for entry in files.values())))
     per_haystack = max(1, total // max(1, haystacks))
     chosen = np.unique(np.linspace(0, haystacks - 1, max(1, SAMPLE // per_haystack)).round().astype(np.int64)).tolist()
     wanted = {index * per_haystack + offset for index in chosen for offset in range(per_haystack)}
@@ -129,8 +127,7 @@ def inspect(
         sample = Sample(fault=str(error))
     return Inspection(
         folder=folder,
-        seed=manifest["settings"].get("seed", 0),
-        data=manifest["settings"].get("data", manifest["settings"]),
+        settings=manifest["settings"],
         files=len(files),
         haystacks=haystacks,
         lengths=np.array(lengths, dtype=np.int64),
@@ -185,11 +182,11 @@ def table(inspection: Inspection) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    sample = inspection.sample
+    settings, sample = inspection.settings, inspection.sample
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    title = f"{inspection.data['task']}, seed {inspection.seed}, {inspection.folder}"
+    title = f"{settings['data']['task']}, seed {settings['seed']}, as {settings['format']} in {inspection.folder}"
     for name, value in _figures(inspection).items():
         grid.add_row(name, value)
     parts: list[Text | Table] = [Text(title, style="bold"), Text(), grid, Text()]
@@ -220,7 +217,9 @@ def _figures(inspection: Inspection) -> dict[str, str]:
     if len(tokens):
         if unit == "characters":
             figures["tokens"] = f"about {round(tokens.mean() * len(lengths), -3):,.0f}; a row {_spread(tokens)}"
-        figures["fill"] = f"{100 * inspection.fill:.1f} % of {inspection.data['max_tokens']:,} tokens on average"
+        figures["fill"] = (
+            f"{100 * inspection.fill:.1f} % of {inspection.settings['data']['max_tokens']:,} tokens on average"
+        )
         figures["supervised"] = f"{100 * inspection.supervised_share:.2f} % of the tokens"
     return figures
 

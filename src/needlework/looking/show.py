@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import TYPE_CHECKING
 
 from needlework.haystack import Haystack, Needle
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 GOLD, SUPERVISED, MARKER = "bold black on yellow", ("bold white on dark_green", "bold white on green4"), "dim"
 NEIGHBOUR = 150
 """Characters of an item that holds no gold pair, unless all is shown."""
+
+KEY = re.compile(r"\([^()]*\)|\d+")
+PAIR = re.compile(rf"({KEY.pattern}): (\d+)")
 
 Span = tuple[int, int]
 
@@ -50,25 +53,31 @@ def show(data: SyntheticDataset, index: int, *, full: bool = False, plain: bool 
     return Group(*parts, _figures(haystack, rows, data.max_tokens))
 
 
-def gold_pairs(item: str, accepted: Sequence[str]) -> list[Span]:
-    """Return where an item holds an accepted answer, with the key in front of it where it is a `key: value`.
+def gold_pairs(haystack: Haystack, needle: Needle) -> dict[int, list[Span]]:
+    """Return where the gold pairs of a needle are, by item.
 
-    The first accepted string that occurs as whole words counts; where none does, it is the whole item.
+    A gold pair is a `key: value` of which the answer names both, so that all that is collected or looked up on the
+    way counts. In a gold item without one, as in prose, it is the first accepted string that occurs as whole words, or
+    else the whole item.
     """
-    for answer in accepted:
-        key = r"(?:(?:\([^()]*\)|[^\s{(,]+): )?"
-        pattern = rf"{key}(?<!\w){re.escape(answer)}(?!\w)"
-        if found := [match.span() for match in re.finditer(pattern, item, re.IGNORECASE)]:
-            return found
-    return [(0, len(item))]
+    named = set(KEY.findall(needle.answer))
+    found: dict[int, list[Span]] = {}
+    for index, item in enumerate(haystack.items):
+        if spans := [match.span() for match in PAIR.finditer(item) if {match[1], match[2]} <= named]:
+            found[index] = spans
+    if needle.position >= 0 and needle.position not in found:
+        item = haystack.items[needle.position]
+        patterns = (rf"(?<!\w){re.escape(answer)}(?!\w)" for answer in needle.accepted)
+        places = ([match.span() for match in re.finditer(each, item, re.IGNORECASE)] for each in patterns)
+        found[needle.position] = next(filter(None, places), [(0, len(item))])
+    return found
 
 
 def shown_items(positions: Iterable[int], num_items: int) -> list[int]:
     """Return the items of a short view: the first, the last, and the gold ones, each with the one behind it."""
     chosen = {0, num_items - 1}
     for position in positions:
-        if position >= 0:
-            chosen |= {position, position + 1}
+        chosen |= {position, position + 1}
     # A line that says that one item is left out is no shorter than the item.
     chosen |= {index + 1 for index in chosen if index + 2 in chosen}
     return sorted(index for index in chosen if 0 <= index < num_items)
@@ -95,16 +104,15 @@ def _chat(haystack: Haystack, renderer: Renderer, answer: Text, *, full: bool, p
 def _add_items(grid: Table, haystack: Haystack, *, full: bool, plain: bool) -> None:
     from rich.text import Text
 
+    gold = [gold_pairs(haystack, needle) for needle in haystack.needles]
     num_items, last = len(haystack.items), -1
-    everything = list(range(num_items))
-    for index in everything if full else shown_items((each.position for each in haystack.needles), num_items):
+    for index in range(num_items) if full else shown_items(chain.from_iterable(gold), num_items):
         if left_out := index - last - 1:
             grid.add_row("", Text(f"… {left_out} more items", style=MARKER))
         last, item = index, haystack.items[index]
-        asked = [number for number, each in enumerate(haystack.needles, start=1) if each.position == index]
-        if asked:
-            spans = [span for number in asked for span in gold_pairs(item, haystack.needles[number - 1].accepted)]
-            grid.add_row(f"{','.join(map(str, asked))} ▸", _marked(item, _merged(spans), [GOLD], plain))
+        if asked := [number for number, pairs in enumerate(gold, start=1) if index in pairs]:
+            spans = _merged(span for pairs in gold for span in pairs.get(index, ()))
+            grid.add_row(f"{','.join(map(str, asked))} ▸", _marked(item, spans, [GOLD], plain))
         else:
             grid.add_row("", item if full else _shortened(item))
 
@@ -125,9 +133,10 @@ def _figures(haystack: Haystack, rows: Sequence[tuple[list[int], list[int]]], ma
     tokens = max(len(prompt) + len(completion) for prompt, completion in rows)
     total = sum(len(prompt) + len(completion) for prompt, completion in rows)
     supervised = sum(len(completion) for _, completion in rows)
+    places = ["none" if each.position < 0 else str(each.position + 1) for each in haystack.needles]
     figures = {
         "items": f"{len(haystack.items):,}",
-        "needles": f"{len(rows)}, {_places(haystack.needles, len(haystack.items))}",
+        "needles": f"{len(rows)}; gold item {', '.join(places)}",
         "tokens": f"{tokens:,} of {max_tokens:,} in the longest row: fill {100 * tokens / max_tokens:.1f} %",
         "supervised": f"{len(rows[0][1])} tokens in the first row; {100 * supervised / total:.2f} % of all rows",
     }
@@ -135,11 +144,6 @@ def _figures(haystack: Haystack, rows: Sequence[tuple[list[int], list[int]]], ma
     for name, value in figures.items():
         grid.add_row(name, value)
     return grid
-
-
-def _places(needles: Sequence[Needle], num_items: int) -> str:
-    places = ["in no item" if each.position < 0 else str(each.position + 1) for each in needles]
-    return f"gold item {', '.join(places)} of {num_items:,}"
 
 
 def _supervised(renderer: Renderer, completion: Sequence[int], plain: bool) -> Text:
