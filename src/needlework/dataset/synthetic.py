@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,10 @@ class SyntheticDataset(Sequence[Haystack]):
     def __post_init__(self) -> None:
         self.composer = Composer(self.renderer)
         self.budget = Budget(self.max_tokens, self.composer)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was worked out on the way is large, and other processes work it out again.
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     def __len__(self) -> int:
         return self.size
