@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from needlework.benchmarks import embedded
+from needlework.corpus import embedded
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.haystack import Haystack
 from needlework.models.chat import Renderer
