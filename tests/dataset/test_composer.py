@@ -22,7 +22,7 @@ def is_composed(composer: Composer, one: Draft) -> bool:
     return composer._sized(one) is not None
 
 
-@pytest.mark.parametrize("task", sorted(set(TASKS) - {"records", "mixture"}))
+@pytest.mark.parametrize("task", sorted(set(TASKS) - {"mixture"}))
 @pytest.mark.parametrize("template", [CHAT_ML, INST, None])
 @pytest.mark.parametrize("digits", ["single", "threes"])
 def test_composed_rows_are_those_of_the_tokenized_text(digits: str, template: str | None, task: str) -> None:
@@ -34,7 +34,8 @@ def test_composed_rows_are_those_of_the_tokenized_text(digits: str, template: st
         for num_items in (max(3, fewest), 17, 40):
             assert composing._same(composer.encode(one, num_items), encode(one.haystack(num_items, ""), renderer))
             assert composer.count(one, num_items) == renderer.count(one.haystack(num_items, ""))
-        assert is_composed(composer, one)
+        # Prose is tokenized as text, by every tokenizer.
+        assert is_composed(composer, one) == isinstance(one.contents, Pieces)
 
 
 def test_a_tokenizer_that_joins_numbers_with_their_surroundings_takes_the_plain_path() -> None:
