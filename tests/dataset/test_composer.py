@@ -13,7 +13,6 @@ from needlework.tasks import TASKS, make_task
 from needlework.tasks.draft import Draft, Pieces
 from tests.conftest import CHAT_ML, INST, make_tokenizer
 
-
 PROSE = {"records", "mdqa", "multidocqa", "in2", "niah"}
 
 
@@ -56,10 +55,10 @@ def test_a_tokenizer_that_joins_numbers_with_their_surroundings_takes_the_plain_
 
 @pytest.mark.parametrize("task", sorted(PROSE))
 def test_prose_is_tokenized_as_text(task: str, renderer: Renderer) -> None:
-    composer, one = Composer(renderer), draft(task=task, capacity=8)
+    composer, one = Composer(renderer), draft(task=task, capacity=9)
     assert not isinstance(one.contents, Pieces)
     assert not is_composed(composer, one)
-    assert composing._same(composer.encode(one, 8), encode(one.haystack(8, ""), renderer))
+    assert composing._same(composer.encode(one, 9), encode(one.haystack(9, ""), renderer))
     assert composer.refused == set()
 
 
