@@ -14,7 +14,19 @@ def test_without_a_terminal_a_bar_is_a_line_every_tenth(capsys: pytest.CaptureFi
     assert captured.out == ""
     lines = captured.err.splitlines()
     assert len(lines) == 11
-    assert lines[3] == "train: 30/100 loss 30"
+    assert lines[0] == "train: 0/100 loss 0"
+    assert lines[3] == "train: 30/100 loss 30, 0:00:00 left"
+
+
+def test_without_a_terminal_a_line_says_how_long_the_rest_takes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 60.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    with Terminal().bar("train") as update:
+        update(40, 100)
+        update(60, 100)
+    assert capsys.readouterr().err.splitlines() == ["train: 40/100", "train: 60/100, 0:02:00 left"]
 
 
 def test_text_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,8 +56,8 @@ def run(recipe: RecipeName, output: Output = None, set: Set = None, dry_run: Dry
 
 @app.command()
 def finetune(recipe: RecipeName, output: Output = None, set: Set = None, dry_run: DryRun = False) -> None:
-    """Finetune the recipe's model on its synthetic haystacks."""
-    from needlework import pipeline
+    """Finetune the recipe's model on its synthetic haystacks; torchrun and accelerate may launch it."""
+    from needlework import pipeline, processes
     from needlework.progress import Terminal
 
     loaded = _recipe(recipe, set)
@@ -65,7 +65,9 @@ def finetune(recipe: RecipeName, output: Output = None, set: Set = None, dry_run
         _print_plan(loaded)
         return
     _interruptible()
-    print(f"Model: {pipeline.finetune(loaded, output or Path('runs') / Path(recipe).stem, Terminal())}")
+    folder = pipeline.finetune(loaded, output or Path("runs") / Path(recipe).stem, Terminal())
+    if processes.is_first():
+        print(f"Model: {folder}")
 
 
 @app.command()

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from needlework import processes
 from needlework import recipe as recipes
-from needlework.errors import RecipeError
+from needlework.errors import RecipeError, UserError
 from needlework.progress import Progress, Silent
 from needlework.recipe import Evaluate, Model, Recipe
 from needlework.storage import difference, write_json, write_text
@@ -44,6 +45,13 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
         UserError: If the recipe, the model or the folder is not usable; says why.
     """
     progress, output = progress or Silent(), Path(output)
+    if processes.count() > 1:
+        raise processes.agreed(
+            UserError(
+                f"a run evaluates in one process, and {processes.count()} were launched. Launch `needlework finetune` "
+                f"with the same --output, then continue with `needlework run` by itself."
+            )
+        )
     recipe = _settle(recipe, output)
     if is_finished(output):
         progress.say(f"Nothing to do: {output} is finished.")
@@ -121,33 +129,43 @@ def evaluate(model: Model, benchmarks: Evaluate, seed: int, folder: Path, progre
 
 
 def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path:
-    """Finetune the recipe's model on its haystacks and return the folder of the result."""
-    progress = progress or Silent()
+    """Finetune the recipe's model on its haystacks and return the folder of the result.
+
+    Where a launcher started several processes, they all call this; the first writes and shows progress.
+    """
+    progress = (progress if processes.is_first() else None) or Silent()
     folder = output / "train"
-    recipe = _settle(recipe, output)
+    recipe = processes.first(lambda: _settle(recipe, output))
     if (folder / "summary.json").exists():
         return folder / "model"
     renderer = make_renderer(recipe.model, progress)
-    _check_training(recipe, renderer)
+    processes.first(lambda: _check_training(recipe, renderer))
     from needlework.models.loading import load_model
-    from needlework.train.trainer import TrainSettings
+    from needlework.train.arguments import TrainSettings
+    from needlework.train.held_out import HeldOut
+    from needlework.train.samples import supervised
     from needlework.train.trainer import finetune as train
 
-    settings = TrainSettings(**recipe.train.model_dump(), precision=cast(Any, recipe.model.precision), seed=recipe.seed)
-    data = dataset(recipe, renderer)
-    first = data[0]
+    told = recipe.train.model_dump(exclude={"check"})
+    settings = TrainSettings(**told, precision=cast(Any, recipe.model.precision), seed=recipe.seed)
+    data, check = dataset(recipe, renderer), recipe.train.check
+    held_out = HeldOut(data.held_out(check.needles), steps=check.steps, target=check.target) if check else None
     progress.say(f"Finetuning on {len(data)} haystacks of {data.num_needles} needles, {recipe.steps} steps")
-    progress.say(f"  supervised text, for example: {renderer.completion(first, first.needles[0])!r}")
-    # Under autocast the weights stay fp32, so that small updates are not rounded away.
-    model = load_model(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code)
+    progress.say(f"  {supervised(renderer.pack(data[0]), renderer)}")
+    # Under autocast the weights stay fp32, so that small updates are not rounded away. The trainer places them.
+    model = load_model(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code, place=False)
     with progress.bar("  train") as update:
         update(0, recipe.steps)
+        checked = ""
 
         def show(row: dict[str, Any]) -> None:
-            note = f"loss {row['loss']:.3f}, {row['answer_accuracy']:.0%} of answer tokens right"
-            update(row["step"], row["steps"], note)
+            nonlocal checked
+            if "held_out_value" in row:
+                checked = f", {row['held_out_value']:.0%} of held-out values found"
+            note = f"loss {row['loss']:.3f}, {row['answer_accuracy']:.0%} of answer tokens right{checked}"
+            update(row["step"], row["steps"], f"{note}, {row['answers_per_second']:.2g} answers/s")
 
-        target = train(model, renderer, data, settings, folder, show)
+        target = train(model, renderer, data, settings, folder, show, held_out)
     del model
     gc.collect()
     return target
@@ -219,6 +237,7 @@ def _check_training(recipe: Recipe, renderer: Renderer) -> None:
     from needlework.models.loading import load_config
     from needlework.train.shared_prefix import check
 
+    processes.share(recipe.train.batch_size)
     config = load_config(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code).get_text_config()
     check(config)
     context = getattr(config, "max_position_embeddings", None)

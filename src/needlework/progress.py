@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from typing import Protocol
 
 
@@ -79,13 +81,23 @@ class Terminal:
             yield update
 
     def _lines(self, label: str) -> Update:
-        shown = -1
+        shown, began = -1, (0, 0.0)
 
         def update(done: int, total: int, note: str = "") -> None:
-            nonlocal shown
+            nonlocal shown, began
             tenth = 10 * done // max(1, total)
+            if shown < 0:
+                began = done, time.perf_counter()
             if tenth != shown:
                 shown = tenth
-                self.say(f"{label}: {done}/{total} {note}".rstrip())
+                self.say(f"{label}: {done}/{total} {note}".rstrip() + _left(began, done, total))
 
         return update
+
+
+def _left(began: tuple[int, float], done: int, total: int) -> str:
+    """Say how long the rest takes at the speed so far, from what was done at the beginning and when that was."""
+    if not began[0] < done < total:
+        return ""
+    seconds = (time.perf_counter() - began[1]) * (total - done) / (done - began[0])
+    return f", {timedelta(seconds=round(seconds))} left"

@@ -63,6 +63,17 @@ class Data(Section):
         return items
 
 
+class Check(Section):
+    """A check on held-out haystacks during the finetuning, by which the best model is kept."""
+
+    steps: int = Field(10, ge=1)
+    """Optimizer steps between checks; there is one after the last step, too."""
+    needles: int = Field(64, ge=1)
+    """Needles asked, at least; haystacks hold as many as those of the training."""
+    target: float | None = Field(0.95, gt=0, le=1)
+    """Share of values found at which training stops; with null it goes on to its end."""
+
+
 class Train(Section):
     """The finetuning."""
 
@@ -77,7 +88,7 @@ class Train(Section):
     warmup_steps: int = Field(0, ge=0)
     """Steps in which the learning rate rises from 0."""
     batch_size: int = Field(16, ge=1)
-    """Haystacks in a global batch; the paper takes 16."""
+    """Haystacks in a global batch, split over the processes; the paper takes 16."""
     epochs: int = Field(2, ge=1)
     """Passes over the haystacks; the paper makes 2."""
     gradient_checkpointing: bool = False
@@ -86,6 +97,8 @@ class Train(Section):
     """Gradients are clipped to this norm."""
     checkpoint_steps: int = Field(10, ge=1)
     """Steps between checkpoints, from which an interrupted training goes on."""
+    check: Check | None = None
+    """A check on held-out haystacks; by default none, and the model is that of the last step."""
 
 
 class KV(Section):

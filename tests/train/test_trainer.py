@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
+import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,8 +19,11 @@ from needlework.errors import UserError
 from needlework.models.chat import Renderer
 from needlework.models.loading import load_model, load_tokenizer
 from needlework.tasks import make_task
+from needlework.train.held_out import HeldOut
 from needlework.train.trainable import Trainable
-from needlework.train.trainer import TrainSettings, finetune
+from needlework.train.arguments import TrainSettings
+from needlework.train.trainer import finetune
+from tests.train.workers import start
 
 SETTINGS = TrainSettings(
     learning_rate=1e-2,
@@ -114,43 +115,44 @@ def test_a_full_disk_is_foreseen(
         finetune(model, renderer, haystacks(renderer), SETTINGS, tmp_path)
 
 
-CHILD = """
-import sys
-from pathlib import Path
-from needlework.models.chat import Renderer
-from needlework.models.loading import load_model, load_tokenizer
-from needlework.train.trainer import finetune
-from tests.train.test_trainer import SETTINGS, haystacks
-model, folder = sys.argv[1:]
-renderer = Renderer(load_tokenizer(model))
-finetune(load_model(model), renderer, haystacks(renderer), SETTINGS, Path(folder))
-"""
+def train(model_folder: Path, folder: Path) -> None:
+    """Train as a command would, in whatever state the folder is."""
+    settings = dataclasses.replace(SETTINGS, epochs=3)
+    renderer = Renderer(load_tokenizer(str(model_folder)))
+    data = haystacks(renderer, size=7)
+    held_out = HeldOut(data.held_out(6), steps=3, target=None)
+    finetune(load_model(str(model_folder)), renderer, data, settings, folder, held_out=held_out)
 
 
-def train_in_a_process(model_folder: Path, folder: Path, kill_at: int | None) -> int:
+def train_until_killed(model_folder: Path, folder: Path, step: int) -> None:
     """Train in a process of its own, killed without warning when it reaches a step."""
-    process = subprocess.Popen([sys.executable, "-c", CHILD, str(model_folder), str(folder)])
-    while kill_at is not None and process.poll() is None:
-        metrics = folder / "metrics.jsonl"
-        if metrics.exists() and metrics.read_text().count("\n") >= kill_at:
-            os.kill(process.pid, signal.SIGKILL)
-            break
-        time.sleep(0.005)
-    return process.wait()
+    process, metrics = start(train, model_folder, folder), folder / "metrics.jsonl"
+    while process.is_alive() and not (metrics.exists() and metrics.read_text().count("\n") >= step):
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def without_times(metrics: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    return [{key: value for key, value in row.items() if "second" not in key} for row in rows]
 
 
 @pytest.mark.slow
 def test_killed_trainings_end_with_the_same_bits(model_folder: Path, tmp_path: Path) -> None:
-    """SIGKILL in the first and again in the second epoch, against a training that nobody disturbed."""
-    assert train_in_a_process(model_folder, tmp_path / "undisturbed", None) == 0
-    for step in (3, 6):
-        assert train_in_a_process(model_folder, tmp_path / "killed", step) == -signal.SIGKILL
+    """SIGKILL at random steps of three epochs, against a training that nobody disturbed."""
+    undisturbed = start(train, model_folder, tmp_path / "undisturbed")
+    for step in sorted(random.sample(range(1, 10), 3)):
+        train_until_killed(model_folder, tmp_path / "killed", step)
         assert not (tmp_path / "killed" / "model").exists()
-    assert train_in_a_process(model_folder, tmp_path / "killed", None) == 0
+    train(model_folder, tmp_path / "killed")
+    undisturbed.join()
     expected, found = weights(tmp_path / "undisturbed/model"), weights(tmp_path / "killed/model")
     assert all(torch.equal(expected[name], found[name]) for name in expected)
-    steps = [json.loads(line)["step"] for line in (tmp_path / "killed/metrics.jsonl").read_text().splitlines()]
-    assert steps == list(range(1, 9))
+    rows = without_times(tmp_path / "killed/metrics.jsonl")
+    assert rows == without_times(tmp_path / "undisturbed/metrics.jsonl")
+    assert [row["step"] for row in rows if "held_out_value" in row] == [3, 6, 9, 12]
 
 
 def test_a_checkpoint_cut_off_by_a_kill_is_not_used(model_folder: Path, renderer: Renderer, tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ from needlework.models.chat import Renderer
 from needlework.tasks.draft import Draft
 from needlework.tasks.protocol import Task
 
+HELD_OUT = 7_310_260
+"""Between the seed of a dataset and that of the haystacks held out from it."""
+
 
 @dataclass
 class SyntheticDataset(Sequence[Haystack]):
@@ -61,6 +64,10 @@ class SyntheticDataset(Sequence[Haystack]):
         if self.num_items is None:
             return self[0]
         return replace(self, num_items=(self.num_items[1], self.num_items[1]))[0]
+
+    def held_out(self, needles: int) -> SyntheticDataset:
+        """Return a dataset of the same kind with none of these samples, of so many needles or some more."""
+        return replace(self, size=-(-needles // self.num_needles), seed=self.seed + HELD_OUT)
 
     def __getitem__(self, index: int) -> Haystack:  # type: ignore[override]  # no slices
         """Return sample `index`.

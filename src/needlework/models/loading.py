@@ -42,13 +42,16 @@ def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConf
     return config
 
 
-def load_model(name: str, *, precision: Precision = "fp32", trust_remote_code: bool = False) -> PreTrainedModel:
-    """Load a causal language model, on the GPU if there is one.
+def load_model(
+    name: str, *, precision: Precision = "fp32", trust_remote_code: bool = False, place: bool = True
+) -> PreTrainedModel:
+    """Load a causal language model.
 
     Args:
         name: `smollm2-135m`, a folder, or a Hugging Face id.
         precision: The type of its weights.
         trust_remote_code: Run Python code that comes with the model. Off unless you trust its author.
+        place: Put it on the GPU if there is one; otherwise it stays where it was read to.
 
     Raises:
         ModelError: If there is no such model, or it cannot be read.
@@ -60,7 +63,7 @@ def load_model(name: str, *, precision: Precision = "fp32", trust_remote_code: b
     model: PreTrainedModel = _load(
         AutoModelForCausalLM.from_pretrained, name, trust_remote_code=trust_remote_code, dtype=dtype
     )
-    if torch.cuda.is_available():
+    if place and torch.cuda.is_available():
         model.to("cuda")  # type: ignore[arg-type]
     return model
 

@@ -1,4 +1,4 @@
-"""What is recorded of a training: a line a step, and which checkpoints are complete."""
+"""What is recorded of a training: a line a step."""
 
 from __future__ import annotations
 
@@ -12,77 +12,131 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from needlework import processes
 from needlework.errors import UserError
 from needlework.memory import release
 from needlework.storage import write_text
-
-COMPLETE = "complete"
-"""Marker in a checkpoint folder: written last, so a checkpoint cut off by a kill is never resumed from."""
+from needlework.train.checkpoints import folder_of, mark_complete
+from needlework.train.samples import IGNORED
 
 
 class Tally:
-    """What has been seen since the start, and how many answer tokens were right since the last step."""
+    """What this process has seen since the last step."""
 
     def __init__(self) -> None:
-        self.answers = self.tokens = self.right = self.asked = 0
+        self.clear()
 
-    def add(self, logits: torch.Tensor, labels: torch.Tensor, inputs: dict[str, Any]) -> None:
+    def clear(self) -> None:
+        self.answers = self.tokens = self.right = self.asked = 0
+        self.diverged = -1
+
+    def add(self, loss: torch.Tensor, logits: torch.Tensor, inputs: dict[str, Any]) -> None:
+        labels = inputs["labels"]
+        if bool((labels == IGNORED).all()):
+            return
         self.answers += len(inputs["layout"].branches)
         self.tokens += inputs["input_ids"].numel()
         self.right += int((logits.argmax(-1) == labels).sum())
         self.asked += labels.numel()
+        if self.diverged < 0 and not bool(torch.isfinite(loss)):
+            self.diverged = inputs["sample"]
+
+    def collect(self, gather: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> dict[str, Any]:
+        """Return what all processes have seen, and begin anew.
+
+        Args:
+            gather: From the row of one process to those of all, stacked.
+            device: Where `gather` wants it.
+        """
+        own = torch.tensor([[self.answers, self.tokens, self.right, self.asked, self.diverged]], device=device)
+        self.clear()
+        rows = gather(own)
+        answers, tokens, right, asked = rows[:, :4].sum(0).tolist()
+        seen = {"answer_accuracy": right / max(1, asked), "answers": answers, "tokens": tokens}
+        diverged = int(rows[:, 4].max())
+        return seen | ({"diverged": diverged} if diverged >= 0 else {})
 
 
 class Metrics(TrainerCallback):
     """Writes a line a step to metrics.jsonl and reports it; goes on with the file after a resume."""
 
-    def __init__(self, path: Path, tally: Tally, report: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, path: Path, report: Callable[[dict[str, Any]], None]) -> None:
         self.path = path
-        self.tally = tally
         self.report = report
+        self.kept: list[dict[str, Any]] | None = []
+        """Lines of earlier runs that stand, until a line of this one is written behind them."""
+        self.answers = self.tokens = self.resumed = 0
+        self.before = 0.0
+        """Seconds that earlier runs took."""
         self.start = time.perf_counter()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        kept = []
+        rows = []
         if self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [row for row in map(_parse, lines) if row and row["step"] <= state.global_step]
-        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+            rows = [row for line in self.path.read_text(encoding="utf-8").splitlines() if (row := _parse(line))]
+        self.kept = [row for row in rows if row["step"] <= state.global_step]
+        if self.kept:
+            self.answers, self.tokens = self.kept[-1]["answers"], self.kept[-1]["tokens"]
+            self.resumed = self.answers
+        # Steps that are repeated took their time all the same.
+        self.before = rows[-1]["seconds"] if rows else 0.0
         self.start = time.perf_counter()
-        if kept:
-            self.start -= kept[-1]["seconds"]
-            self.tally.answers, self.tally.tokens = kept[-1]["answers"], kept[-1]["tokens"]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:
             return
+        _check_finite(state.global_step, logs)
+        if not processes.is_first():
+            return
+        seconds = time.perf_counter() - self.start
+        self.answers += logs["answers"]
+        self.tokens += logs["tokens"]
         row = {
             "step": state.global_step,
             "steps": state.max_steps,
             "loss": logs["loss"],
-            "answer_accuracy": self.tally.right / max(1, self.tally.asked),
+            "answer_accuracy": logs["answer_accuracy"],
             "learning_rate": logs["learning_rate"],
             "grad_norm": logs.get("grad_norm", 0.0),
-            "seconds": round(time.perf_counter() - self.start, 2),
-            "answers": self.tally.answers,
-            "tokens": self.tally.tokens,
+            "seconds": round(self.before + seconds, 2),
+            "answers": self.answers,
+            "tokens": self.tokens,
+            "answers_per_second": round((self.answers - self.resumed) / seconds, 3),
         }
-        self.tally.right = self.tally.asked = 0
-        if not math.isfinite(row["loss"]):
-            first = (state.global_step - 1) * args.gradient_accumulation_steps
-            raise UserError(
-                f"the loss became {row['loss']} at step {state.global_step} (rows {first} to "
-                f"{first + args.gradient_accumulation_steps - 1} of the training). Lower the learning rate."
-            )
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        row |= {key: value for key, value in logs.items() if key.startswith("held_out")}
+        self._write(row)
         self.report(row)
+
+    def _write(self, row: dict[str, Any]) -> None:
+        if self.kept is None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            return
+        # Lines behind the checkpoint go only now: until there is a new one, they say how long the training took.
+        write_text(self.path, "".join(json.dumps(each) + "\n" for each in [*self.kept, row]))
+        self.kept = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         release()
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+        mark_complete(folder_of(Path(args.output_dir), state.global_step))
+
+
+def _check_finite(step: int, logs: dict[str, Any]) -> None:
+    """Stop a training that has diverged, in every process.
+
+    Raises:
+        UserError: In the first; names the sample.
+    """
+    gradient = logs.get("grad_norm", 0.0)
+    if math.isfinite(logs["loss"]) and math.isfinite(gradient):
+        return
+    if "diverged" in logs:
+        what = f"the loss of sample {logs['diverged']} became {logs['loss']}"
+    else:
+        what = f"the gradient became {gradient}"
+    raise processes.agreed(UserError(f"{what} at step {step}. Lower the learning rate."))
 
 
 def _parse(line: str) -> dict[str, Any] | None:

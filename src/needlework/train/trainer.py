@@ -1,4 +1,4 @@
-"""Finetuning on packed rows, on transformers' Trainer: checkpoints, resume and devices come from it."""
+"""Finetuning on packed rows, on transformers' Trainer: devices, processes, schedules and resuming come from it."""
 
 from __future__ import annotations
 
@@ -6,70 +6,44 @@ import json
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from safetensors import SafetensorError
 from torch.nn.functional import cross_entropy
-from torch.utils.data import Dataset
-from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerState, set_seed
 
-from needlework.errors import UserError
+from needlework import processes
 from needlework.haystack import Haystack
-from needlework.models.chat import PackedRow, Renderer
+from needlework.models.chat import Renderer
 from needlework.storage import write_json
-from needlework.train.collator import collate
-from needlework.train.metrics import COMPLETE, Metrics, Tally
+from needlework.train import arguments, checkpoints
+from needlework.train.arguments import TrainSettings
+from needlework.train.held_out import VALUE, WHOLE, HeldOut, KeepBest
+from needlework.train.metrics import Metrics, Tally
+from needlework.train.samples import PackedDataset, collate_sample
 from needlework.train.shared_prefix import confirm, enable
-from needlework.train.trainable import Trainable, select
+from needlework.train.trainable import select
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 SUMMARY = "summary.json"
-
-
-@dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """What the trainer is told; see `needlework.recipe.Train` for what each means."""
-
-    learning_rate: float
-    schedule: Literal["constant", "linear", "cosine"]
-    warmup_steps: int
-    batch_size: int
-    epochs: int
-    trainable: Trainable
-    lora_rank: int
-    precision: Literal["fp32", "bf16"]
-    gradient_checkpointing: bool
-    max_grad_norm: float
-    checkpoint_steps: int
-    seed: int
-
-
-class PackedDataset(Dataset[PackedRow]):
-    """The haystacks as packed rows of ids, made when asked for."""
-
-    def __init__(self, haystacks: Sequence[Haystack], renderer: Renderer) -> None:
-        self.haystacks = haystacks
-        self.renderer = renderer
-
-    def __len__(self) -> int:
-        return len(self.haystacks)
-
-    def __getitem__(self, index: int) -> PackedRow:
-        return self.renderer.pack(self.haystacks[index])
+OPTIMIZER, SCHEDULER, STATE = "optimizer.pt", "scheduler.pt", "trainer_state.json"
+"""Files of a checkpoint, as Trainer names them."""
 
 
 class SharedPrefixTrainer(Trainer):
-    """Trainer whose loss is the mean over all answer tokens of the global batch."""
+    """Trainer whose loss is the mean over all answer tokens of the global batch.
+
+    Its checkpoints have one form for any number of processes; see `needlework.train.checkpoints`.
+    """
 
     tally: Tally
+    held_out: HeldOut | None = None
+    renderer: Renderer
     loss_is_scaled_for_ga = True
 
     def compute_loss(
@@ -80,17 +54,59 @@ class SharedPrefixTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Return the summed cross entropy of one packed row over the answer tokens of the global batch."""
-        labels = inputs["labels"]
-        forward = {key: value for key, value in inputs.items() if key not in ("labels", "shift_labels")}
-        outputs = model(**forward, use_cache=False)
-        confirm(inputs["layout"], self.accelerator.unwrap_model(model))
-        logits = outputs.logits[0].float()
+        logits = self.answer_logits(model, inputs)
         assert num_items_in_batch is not None, "Trainer counts labels, which the collator gives"
-        loss = cross_entropy(logits, labels, reduction="sum") / num_items_in_batch
+        loss = cross_entropy(logits, inputs["labels"], reduction="sum") / num_items_in_batch
         # Trainer averages over processes what is already a share of the global mean.
         loss = loss * self.accelerator.num_processes
-        self.tally.add(logits.detach(), labels, inputs)
-        return (loss, outputs) if return_outputs else loss
+        self.tally.add(loss.detach(), logits.detach(), inputs)
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def answer_logits(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
+        """Return the logits of a packed row's answer tokens, [A, vocabulary]."""
+        forward = {key: inputs[key] for key in ("input_ids", "position_ids", "layout", "logits_to_keep")}
+        outputs = model(**forward, use_cache=False)
+        confirm(inputs["layout"], self.accelerator.unwrap_model(model))
+        logits: torch.Tensor = outputs.logits[0].float()
+        return logits
+
+    def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
+        """Log a step with what all processes have seen in it, and with the held-out check where it is due."""
+        if "loss" in logs:
+            logs |= self.tally.collect(self.accelerator.gather, self.accelerator.device)
+            if self.held_out and self.held_out.is_due(self.state.global_step, self.state.max_steps):
+                logs |= self._check(self.held_out)
+        super().log(logs, start_time)
+
+    def _check(self, held_out: HeldOut) -> dict[str, float]:
+        def logits(inputs: dict[str, Any]) -> torch.Tensor:
+            return self.answer_logits(self.model, self._prepare_inputs(inputs))
+
+        self.model.eval()
+        counts = held_out.count(logits, self.renderer, self.args.process_index, self.args.world_size)
+        self.model.train()
+        asked, value, whole = self.accelerator.reduce(counts.to(self.accelerator.device)).tolist()
+        return {VALUE: value / asked, WHOLE: whole / asked}
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the trained parameters of a checkpoint."""
+        assert output_dir is not None
+        checkpoints.save_weights(self.model, Path(output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        checkpoints.load_weights(model or self.model, Path(resume_from_checkpoint))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        state = checkpoints.whole(self.optimizer.state_dict())
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / OPTIMIZER)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            state = torch.load(Path(checkpoint) / OPTIMIZER, map_location="cpu", weights_only=True)
+            checkpoints.load_optimizer(self.optimizer, state)
+            self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER, weights_only=True))
 
 
 def finetune(
@@ -100,11 +116,13 @@ def finetune(
     settings: TrainSettings,
     folder: Path,
     report: Callable[[dict[str, Any]], None] = lambda row: None,
+    held_out: HeldOut | None = None,
 ) -> Path:
     """Finetune a model and return the folder it is saved in.
 
     Continues from the last complete checkpoint in `folder`, to the same weights as without interruption;
-    a finished training is left as it is.
+    a finished training is left as it is. Where a launcher started several processes they all call this,
+    and the first writes.
 
     Args:
         model: The model, changed in place.
@@ -113,134 +131,91 @@ def finetune(
         settings: The settings.
         folder: Receives `metrics.jsonl`, checkpoints while training, then `model/` and `summary.json`.
         report: Called with each line of the metrics.
+        held_out: The check by which the training may stop early, and the best model is kept.
 
     Raises:
         ModelError: If exactness is not proven for the model.
-        UserError: If the loss is not finite, or the disk cannot hold the checkpoints.
+        UserError: If the loss is not finite, the disk cannot hold the checkpoints, or the processes cannot
+            share a batch.
     """
-    checkpoints = folder / "checkpoints"
+    saved = folder / "checkpoints"
     if (folder / SUMMARY).exists():
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        if processes.is_first():
+            shutil.rmtree(saved, ignore_errors=True)
         return folder / "model"
     folder.mkdir(parents=True, exist_ok=True)
+    # The one before the last is kept until that is known to be complete, and the best.
+    keep = 3 if held_out else 2
+    # The processes meet here, before anything is loaded to where they would all find it.
+    training_arguments = arguments.make(settings, saved, keep=keep)
     # LoRA's matrices are drawn here.
     set_seed(settings.seed)
     model = select(model, settings.trainable, lora_rank=settings.lora_rank)
     enable(model)
-    _check_disk(model, folder)
+    processes.first(lambda: checkpoints.check_disk(model, folder, keep=keep))
     sizes = {
         "parameters": sum(each.numel() for each in model.parameters()),
         "trainable_parameters": sum(each.numel() for each in model.parameters() if each.requires_grad),
     }
-    tally = Tally()
     trainer = SharedPrefixTrainer(
         model=model,
-        args=_arguments(settings, checkpoints),
-        train_dataset=PackedDataset(haystacks, renderer),
-        data_collator=collate,
-        callbacks=[Metrics(folder / "metrics.jsonl", tally, report)],
+        args=training_arguments,
+        train_dataset=PackedDataset(haystacks, renderer, training_arguments.world_size),
+        data_collator=collate_sample,
+        callbacks=[Metrics(folder / "metrics.jsonl", report), *([KeepBest(held_out)] if held_out else [])],
     )
-    trainer.tally = tally
+    trainer.tally, trainer.held_out, trainer.renderer = Tally(), held_out, renderer
     # Its callback prints a dictionary a step; ours reports.
     trainer.remove_callback(PrinterCallback)
-    with _full_disk_explained(folder):
-        trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
-        _save(model, renderer, folder)
-    _summarize(settings, folder, {"haystacks": len(haystacks), **sizes})
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    with checkpoints.full_disk_explained(folder):
+        best = _train(trainer, saved)
+        _save(trainer, renderer, folder)
+    facts = {"haystacks": len(haystacks), **sizes} | best
+    processes.first(lambda: _summarize(settings, folder, facts))
     return folder / "model"
 
 
-def _arguments(settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
-    arguments = TrainingArguments(
-        output_dir=str(checkpoints),
-        # One packed row holds K answers and fills the processor; a batch is accumulated from rows.
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=settings.batch_size,
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule),
-        warmup_steps=settings.warmup_steps,
-        weight_decay=0.0,
-        max_grad_norm=settings.max_grad_norm,
-        bf16=settings.precision == "bf16",
-        use_cpu=not torch.cuda.is_available(),
-        activation_checkpointing=settings.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
-        # Samples are independent draws, so their order carries nothing; a fixed one makes resuming exact.
-        train_sampling_strategy="sequential",
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        logging_steps=1,
-        # Otherwise a loss that is not finite is logged as the last finite one.
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=settings.checkpoint_steps,
-        # The one before is kept until the next is known to be complete.
-        save_total_limit=2,
-        seed=settings.seed,
-        disable_tqdm=True,
-        report_to="none",
-    )
-    # With several GPUs visible to one process Trainer would give each a row; processes do that better.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
+def _train(trainer: SharedPrefixTrainer, saved: Path) -> dict[str, Any]:
+    """Train from the last complete checkpoint on, and return what the held-out check found best."""
+    last = processes.first(lambda: checkpoints.last_complete(saved))
+    state = TrainerState.load_from_json(str(last / STATE)) if last else None
+    held_out = trainer.held_out
+    if held_out and state and held_out.is_solved(state.best_metric or 0.0):
+        # Stopped by the check already, and killed while the model was saved.
+        trainer.state = state
+    else:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    if held_out is None:
+        return {}
+    step = trainer.state.best_global_step
+    checkpoints.load_weights(trainer.model, checkpoints.folder_of(saved, step))
+    return {"best_step": step, VALUE: trainer.state.best_metric}
 
 
-def _last_complete(checkpoints: Path) -> str | None:
-    """Return the newest checkpoint that was written to its end, after deleting those that were not."""
-    folders = sorted(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    for folder in folders:
-        if not (folder / COMPLETE).exists():
-            shutil.rmtree(folder)
-    complete = [folder for folder in folders if folder.exists()]
-    return str(complete[-1]) if complete else None
-
-
-def _check_disk(model: PreTrainedModel, folder: Path) -> None:
-    weights = sum(each.numel() * each.element_size() for each in model.parameters())
-    moments = 2 * sum(each.numel() * 4 for each in model.parameters() if each.requires_grad)
-    # Two checkpoints are kept, a third is being written, then the model.
-    present = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    needed, free = 3 * (weights + moments) + weights - present, shutil.disk_usage(folder).free
-    if free < needed:
-        raise UserError(
-            f"training needs {needed / 2**30:.1f} GiB of disk for checkpoints and the model, but {folder} has "
-            f"{free / 2**30:.1f} GiB free. Make room or give another --output."
-        )
-
-
-@contextmanager
-def _full_disk_explained(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, SafetensorError) as error:
-        # Both libraries report a full disk in their own words instead of as an OSError.
-        if "No space left" in str(error) or "PytorchStreamWriter" in str(error):
-            free = shutil.disk_usage(folder).free / 2**20
-            raise UserError(
-                f"the disk of {folder} is full ({free:.0f} MiB free). Make room and give the same command again."
-            ) from None
-        raise
-
-
-def _save(model: PreTrainedModel, renderer: Renderer, folder: Path) -> None:
-    """Save an ordinary Hugging Face folder, merged where LoRA was used."""
+def _save(trainer: SharedPrefixTrainer, renderer: Renderer, folder: Path) -> None:
+    """Save an ordinary Hugging Face folder, merged where LoRA was used; every process must take part."""
+    model = cast("PreTrainedModel", trainer.accelerator.unwrap_model(trainer.model))
     if hasattr(model, "merge_and_unload"):
         model = cast("PreTrainedModel", cast(Any, model).merge_and_unload())
-    temporary, target = folder / "model.tmp", folder / "model"
-    shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
-    renderer.tokenizer.save_pretrained(temporary)
-    shutil.rmtree(target, ignore_errors=True)
-    temporary.rename(target)
+    weights = checkpoints.whole(model.state_dict()) if trainer.is_fsdp_enabled else None
+
+    def write() -> None:
+        temporary, target = folder / "model.tmp", folder / "model"
+        shutil.rmtree(temporary, ignore_errors=True)
+        model.save_pretrained(temporary, state_dict=weights)
+        renderer.tokenizer.save_pretrained(temporary)
+        shutil.rmtree(target, ignore_errors=True)
+        temporary.rename(target)
+
+    processes.first(write)
 
 
-def _summarize(settings: TrainSettings, folder: Path, facts: dict[str, int]) -> None:
-    """Write `summary.json`, whose presence says that the training is finished."""
+def _summarize(settings: TrainSettings, folder: Path, facts: dict[str, Any]) -> None:
+    """Write `summary.json`, whose presence says that the training is finished; drop the checkpoints."""
     last = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     # Kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-    summary = {key: last[key] for key in ("seconds", "steps", "answers", "tokens")} | facts
+    summary = {key: last[key] for key in ("seconds", "answers", "tokens")} | {"steps": last["step"]} | facts
     write_json(folder / SUMMARY, summary | {"peak_memory_gib": round(peak, 2), "precision": settings.precision})
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)

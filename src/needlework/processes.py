@@ -1,0 +1,90 @@
+"""One training in several processes, as torchrun and `accelerate launch` start them.
+
+The launcher's environment says how many there are; without a launcher there is one. The first writes and
+speaks. What it finds out alone, the others are told, so that all do the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar, cast
+
+from needlework.errors import UserError
+
+Result = TypeVar("Result")
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for one that works alone, such as to save a large model."""
+
+
+def count() -> int:
+    """Return how many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def is_first() -> bool:
+    """Return whether this is the process that writes and speaks."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def share(batch_size: int) -> int:
+    """Return how many haystacks of a global batch fall to each process.
+
+    Raises:
+        UserError: If they cannot be split evenly; names batch sizes that can.
+    """
+    processes = count()
+    if batch_size % processes:
+        below, above = batch_size // processes * processes, (batch_size // processes + 1) * processes
+        fitting = f"{below} or {above}" if below else f"{above}"
+        raise UserError(
+            f"a batch of {batch_size} haystacks cannot be split over {processes} processes. Set train.batch_size to "
+            f"{fitting}, or launch a number of processes that divides {batch_size}."
+        )
+    return batch_size // processes
+
+
+def first(work: Callable[[], Result]) -> Result:
+    """Let the first process do something while the others wait, and return its result in all of them.
+
+    Raises:
+        Exception: What `work` raises, in the first process; the others leave without a word.
+    """
+    if count() == 1:
+        return work()
+    connect()
+    from torch.distributed import broadcast_object_list
+
+    told: list[object] = [None, False]
+    error: Exception | None = None
+    if is_first():
+        try:
+            told = [work(), False]
+        except Exception as raised:
+            told, error = [None, True], raised
+    broadcast_object_list(told)
+    if told[1]:
+        raise error or SystemExit(2)
+    return cast("Result", told[0])
+
+
+def wait() -> None:
+    """Go on when all processes are here."""
+    first(lambda: None)
+
+
+def agreed(error: UserError) -> BaseException:
+    """Return what to raise where every process meets the same mistake: the first tells of it, the others leave."""
+    return error if is_first() else SystemExit(2)
+
+
+def connect() -> None:
+    """Let the processes find each other; where they have, nothing happens."""
+    import torch
+    from accelerate import PartialState
+
+    if not torch.distributed.is_initialized():
+        # It also gives each process its own GPU.
+        PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)

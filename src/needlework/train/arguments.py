@@ -1,0 +1,97 @@
+"""What the trainer is told, as transformers' TrainingArguments."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from transformers import TrainingArguments
+
+from needlework import processes
+from needlework.errors import UserError
+from needlework.train.trainable import Trainable
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """What the trainer is told; see `needlework.recipe.Train` for what each means."""
+
+    learning_rate: float
+    schedule: Literal["constant", "linear", "cosine"]
+    warmup_steps: int
+    batch_size: int
+    epochs: int
+    trainable: Trainable
+    lora_rank: int
+    precision: Literal["fp32", "bf16"]
+    gradient_checkpointing: bool
+    max_grad_norm: float
+    checkpoint_steps: int
+    seed: int
+
+
+def make(settings: TrainSettings, checkpoints: Path, *, keep: int) -> TrainingArguments:
+    """Return the arguments for this process.
+
+    Args:
+        settings: The settings, the same in every process.
+        checkpoints: The folder of the checkpoints.
+        keep: How many checkpoints are kept.
+
+    Raises:
+        UserError: If the batch cannot be split over the processes, or they are to shard by FSDP 1.
+    """
+    _choose_sharding()
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        # One packed row holds K answers and fills the processor; a batch is accumulated from rows.
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=processes.share(settings.batch_size),
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type={"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule),
+        warmup_steps=settings.warmup_steps,
+        weight_decay=0.0,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=settings.precision == "bf16",
+        use_cpu=not torch.cuda.is_available(),
+        activation_checkpointing=settings.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
+        # Samples are independent draws, so their order carries nothing; a fixed one makes resuming exact.
+        train_sampling_strategy="sequential",
+        # Every trained parameter takes part in every row.
+        ddp_find_unused_parameters=False,
+        ddp_timeout=int(processes.PATIENCE.total_seconds()),
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        logging_steps=1,
+        # Otherwise a loss that is not finite is logged as the last finite one.
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=settings.checkpoint_steps,
+        save_total_limit=keep,
+        seed=settings.seed,
+        disable_tqdm=True,
+        report_to="none",
+    )
+    # With several GPUs visible to one process Trainer would give each a row; processes do that better.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _choose_sharding() -> None:
+    """Settle what accelerate is to shard by, where its launcher or the user asks for FSDP in the environment."""
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true":
+        return
+    if os.environ.setdefault("FSDP_VERSION", "2") != "2":
+        raise processes.agreed(
+            UserError(
+                f"FSDP {os.environ['FSDP_VERSION']} cannot train a part of the parameters; FSDP 2 can. "
+                f"Launch with --fsdp_version 2."
+            )
+        )
+    # Without it all layers would be gathered at once.
+    os.environ.setdefault("FSDP_AUTO_WRAP_POLICY", "TRANSFORMER_BASED_WRAP")

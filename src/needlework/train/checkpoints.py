@@ -1,0 +1,131 @@
+"""Checkpoints: what training changes, in one form for any number of processes and any sharding.
+
+A checkpoint holds the trained parameters and the optimizer's state whole. So one that two processes wrote,
+each with half of the model, is continued by one that has all of it, and the reverse.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map_only
+
+from needlework import processes
+from needlework.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+COMPLETE = "complete"
+"""Marker in a checkpoint folder: written last, so a checkpoint cut off by a kill is never resumed from."""
+
+WEIGHTS = "trained.safetensors"
+
+
+def folder_of(checkpoints: Path, step: int) -> Path:
+    """Return the folder of a step's checkpoint, as Trainer names it."""
+    return checkpoints / f"checkpoint-{step}"
+
+
+def mark_complete(checkpoint: Path) -> None:
+    """Mark a checkpoint that every process has written its part of."""
+    processes.wait()
+    if processes.is_first():
+        (checkpoint / COMPLETE).touch()
+
+
+def last_complete(checkpoints: Path) -> Path | None:
+    """Return the newest checkpoint that was written to its end, after deleting those that were not."""
+    folders = sorted(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    for folder in folders:
+        if not (folder / COMPLETE).exists():
+            shutil.rmtree(folder)
+    complete = [folder for folder in folders if folder.exists()]
+    return complete[-1] if complete else None
+
+
+def whole(state: Any) -> Any:
+    """Return nested state with its sharded tensors put together, on the CPU; every process must ask."""
+
+    def gather(tensor: torch.Tensor) -> torch.Tensor:
+        tensor = tensor.detach()
+        return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
+
+    return tree_map_only(torch.Tensor, gather, state)
+
+
+def save_weights(model: torch.nn.Module, checkpoint: Path) -> None:
+    """Write the trained parameters; every process must take part."""
+    trained = whole({name: each for name, each in model.named_parameters() if each.requires_grad})
+    if processes.is_first():
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        save_file({name: each.contiguous() for name, each in trained.items()}, checkpoint / WEIGHTS)
+
+
+def load_weights(model: torch.nn.Module, checkpoint: Path) -> None:
+    """Read the trained parameters into a model, which may be sharded."""
+    trained = load_file(checkpoint / WEIGHTS)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(_like(trained[name], parameter))
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Give an optimizer the whole state of another, sharded as its parameters are."""
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    for index, values in state["state"].items():
+        state["state"][index] = {
+            # The count of steps belongs to the parameter as a whole.
+            key: _like(value, parameters[index]) if value.dim() else value
+            for key, value in values.items()
+        }
+    optimizer.load_state_dict(state)
+
+
+def _like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    if isinstance(parameter, DTensor):
+        return distribute_tensor(value, parameter.device_mesh, parameter.placements)
+    return value
+
+
+def check_disk(model: PreTrainedModel, folder: Path, *, keep: int) -> None:
+    """Refuse a training for whose checkpoints and model the disk has no room.
+
+    Raises:
+        UserError: Says how much is needed and how much is free.
+    """
+    weights = sum(each.numel() * each.element_size() for each in model.parameters())
+    # The parameter and AdamW's two moments.
+    trained = sum(each.numel() * (each.element_size() + 8) for each in model.parameters() if each.requires_grad)
+    present = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    # One more is being written before the oldest goes; then the model is.
+    needed, free = (keep + 1) * trained + weights - present, shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"training needs {needed / 2**30:.1f} GiB of disk for checkpoints and the model, but {folder} has "
+            f"{free / 2**30:.1f} GiB free. Make room or give another --output."
+        )
+
+
+@contextmanager
+def full_disk_explained(folder: Path) -> Iterator[None]:
+    """Tell of a full disk as a user error."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        # Both libraries report a full disk in their own words instead of as an OSError.
+        if "No space left" in str(error) or "PytorchStreamWriter" in str(error):
+            free = shutil.disk_usage(folder).free / 2**20
+            raise UserError(
+                f"the disk of {folder} is full ({free:.0f} MiB free). Make room and give the same command again."
+            ) from None
+        raise
