@@ -19,9 +19,9 @@ from needlework.errors import UserError
 from needlework.models.chat import Renderer
 from needlework.models.loading import load_model, load_tokenizer
 from needlework.tasks import make_task
+from needlework.train.arguments import TrainSettings
 from needlework.train.held_out import HeldOut
 from needlework.train.trainable import Trainable
-from needlework.train.arguments import TrainSettings
 from needlework.train.trainer import finetune
 from tests.train.workers import start
 
@@ -113,6 +113,81 @@ def test_a_full_disk_is_foreseen(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match=r"training needs 0\.0 GiB of disk.* 0\.0 GiB free"):
         finetune(model, renderer, haystacks(renderer), SETTINGS, tmp_path)
+
+
+class Scripted(HeldOut):
+    """A check that finds as many values of ten as it was told, in turn."""
+
+    def __init__(self, *found: int, steps: int = 2, target: float | None = None) -> None:
+        super().__init__([], steps=steps, target=target)
+        self.found = list(found)
+
+    def count(self, *_: object) -> torch.Tensor:
+        return torch.tensor([10, self.found.pop(0), 0])
+
+
+def test_a_check_changes_nothing_in_the_training(model_folder: Path, renderer: Renderer, tmp_path: Path) -> None:
+    data, rows, saved = haystacks(renderer), [], []
+    for held_out in (None, HeldOut(data.held_out(4), steps=1, target=None)):
+        seen: list[dict[str, float]] = []
+        folder = tmp_path / str(len(rows))
+        saved.append(
+            weights(finetune(load_model(str(model_folder)), renderer, data, SETTINGS, folder, seen.append, held_out))
+        )
+        rows.append([(row["loss"], row["grad_norm"]) for row in seen])
+    assert rows[0] == rows[1]
+    assert all(torch.equal(saved[0][name], saved[1][name]) for name in saved[0])
+
+
+@pytest.fixture(scope="module")
+def after_four_steps(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    renderer = Renderer(load_tokenizer(str(model_folder)))
+    settings = dataclasses.replace(SETTINGS, epochs=1, schedule="constant")
+    folder = tmp_path_factory.mktemp("four-steps")
+    return weights(finetune(load_model(str(model_folder)), renderer, haystacks(renderer), settings, folder))
+
+
+def test_the_model_that_found_most_is_saved(
+    model_folder: Path, renderer: Renderer, tmp_path: Path, after_four_steps: dict[str, torch.Tensor]
+) -> None:
+    settings = dataclasses.replace(SETTINGS, schedule="constant")
+    check = Scripted(3, 7, 5, 6)
+    target = finetune(load_model(str(model_folder)), renderer, haystacks(renderer), settings, tmp_path, held_out=check)
+    found = weights(target)
+    assert all(torch.equal(found[name], after_four_steps[name]) for name in found)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["steps"], summary["best_step"], summary["held_out_value"]) == (8, 4, 0.7)
+
+
+def test_a_solved_training_stops_even_if_it_is_killed_while_it_saves(
+    model_folder: Path,
+    renderer: Renderer,
+    tmp_path: Path,
+    after_four_steps: dict[str, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = dataclasses.replace(SETTINGS, schedule="constant")
+
+    def train(*found: int) -> Path:
+        check, data = Scripted(*found, target=0.9), haystacks(renderer)
+        return finetune(load_model(str(model_folder)), renderer, data, settings, tmp_path, held_out=check)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("needlework.train.trainer._save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        train(3, 9)
+    found = weights(train())
+    assert all(torch.equal(found[name], after_four_steps[name]) for name in found)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row.get("held_out_value") for row in rows] == [None, 0.3, None, 0.9]
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_sample(
+    model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(SETTINGS, learning_rate=1e30, schedule="constant", warmup_steps=0)
+    with pytest.raises(UserError, match=r"the loss of sample 2 became nan at step 2\. Lower the learning rate\."):
+        finetune(model, renderer, haystacks(renderer), settings, tmp_path)
+    assert not (tmp_path / "model").exists()
 
 
 def train(model_folder: Path, folder: Path) -> None:

@@ -62,16 +62,23 @@ class HeldOut:
         rounds = -(-len(self.haystacks) // processes)
         for place in range(process, rounds * processes, processes):
             haystack = self.haystacks[place % len(self.haystacks)]
-            row = renderer.pack(haystack)
-            inputs = collate([row])
-            right = logits(inputs).argmax(-1).to("cpu") == inputs["labels"]
-            if place >= len(self.haystacks):
-                continue
-            each = zip(haystack.needles, inputs["labels"].split(row.answers), right.split(row.answers), strict=True)
-            for needle, ids, own in each:
-                value = own[: value_tokens(needle, ids.tolist(), renderer.tokenizer)]
-                counts += torch.stack([torch.tensor(True), value.all(), own.all()])
+            judged = torch.tensor(judge(haystack, logits, renderer))
+            if place < len(self.haystacks):
+                counts += torch.tensor([len(judged), *judged.sum(0)])
         return counts
+
+
+def judge(haystack: Haystack, logits: Logits, renderer: Renderer) -> list[tuple[bool, bool]]:
+    """Return for each needle whether the value is found, and whether the answer is right as a whole."""
+    row = renderer.pack(haystack)
+    inputs = collate([row])
+    right = logits(inputs).argmax(-1).cpu() == inputs["labels"]
+    judged = []
+    answers = zip(inputs["labels"].split(row.answers), right.split(row.answers), strict=True)
+    for needle, (ids, own) in zip(haystack.needles, answers, strict=True):
+        needed = value_tokens(needle, ids.tolist(), renderer.tokenizer)
+        judged.append((bool(own[:needed].all()), bool(own.all())))
+    return judged
 
 
 def value_tokens(needle: Needle, ids: list[int], tokenizer: PreTrainedTokenizerBase) -> int:

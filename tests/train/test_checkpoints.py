@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from needlework.errors import UserError
+from needlework.train.checkpoints import (
+    check_disk,
+    full_disk_explained,
+    last_complete,
+    load_optimizer,
+    load_weights,
+    mark_complete,
+    save_weights,
+    whole,
+)
+from needlework.train.trainable import select
+
+
+def checkpoint(folder: Path, step: int, *, complete: bool = True) -> Path:
+    path = folder / f"checkpoint-{step}"
+    path.mkdir()
+    (path / "weights").write_bytes(b"half")
+    if complete:
+        mark_complete(path)
+    return path
+
+
+def test_the_last_is_by_number_and_complete(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 8)
+    last, cut_off = checkpoint(tmp_path, 10), checkpoint(tmp_path, 12, complete=False)
+    assert last_complete(tmp_path) == last
+    assert not cut_off.exists()
+
+
+def test_there_may_be_none(tmp_path: Path) -> None:
+    checkpoint(tmp_path, 2, complete=False)
+    assert last_complete(tmp_path) is None
+
+
+def test_only_what_is_trained_is_kept(model: LlamaForCausalLM, tmp_path: Path) -> None:
+    select(model, "attention")
+    before = {name: each.detach().clone() for name, each in model.named_parameters()}
+    save_weights(model, tmp_path)
+    with torch.no_grad():
+        for each in model.parameters():
+            each.zero_()
+    load_weights(model, tmp_path)
+    for name, each in model.named_parameters():
+        assert torch.equal(each, before[name]) if each.requires_grad else not each.any()
+
+
+def test_an_optimizer_goes_on_where_another_was() -> None:
+    def step(parameter: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+        (parameter**2).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    parameter = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    optimizer = torch.optim.AdamW([parameter])
+    step(parameter, optimizer)
+    other = copy.deepcopy(parameter)
+    resumed = torch.optim.AdamW([other])
+    load_optimizer(resumed, copy.deepcopy(whole(optimizer.state_dict())))
+    step(parameter, optimizer)
+    step(other, resumed)
+    assert torch.equal(parameter, other)
+
+
+def test_a_disk_without_room_is_foreseen(
+    model: LlamaForCausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type(shutil.disk_usage(tmp_path))(total=10, used=10, free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match=r"training needs 0\.0 GiB of disk.* 0\.0 GiB free"):
+        check_disk(model, tmp_path, keep=2)
+
+
+@pytest.mark.parametrize("text", ["No space left on device", "PytorchStreamWriter failed writing file"])
+def test_a_full_disk_is_one_sentence(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match="is full"), full_disk_explained(tmp_path):
+        raise RuntimeError(text)
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="shapes"), full_disk_explained(tmp_path):
+        raise RuntimeError("shapes differ")

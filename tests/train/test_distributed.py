@@ -1,0 +1,167 @@
+"""Two processes train as one does; what they wrote is continued by one, and the reverse."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from accelerate.state import AcceleratorState, DistributedType, PartialState
+from safetensors.torch import load_file
+
+from needlework import cli
+from needlework.models.chat import Renderer
+from needlework.models.loading import load_model, load_tokenizer
+from needlework.train import trainer
+from needlework.train.held_out import HeldOut
+from tests.train.test_trainer import SETTINGS, haystacks
+from tests.train.workers import together
+
+# 7 haystacks in batches of 4: the last batch of an epoch is short, and does not go into two processes.
+WHOLE = dataclasses.replace(SETTINGS, batch_size=4, epochs=2, schedule="constant")
+HALF = dataclasses.replace(WHOLE, epochs=1)
+
+
+class Killed(BaseException):
+    """Stands for a kill after the last checkpoint of a training, before its model is saved."""
+
+
+def train(model_folder: Path, folder: Path, *, trainable: str = "attention", half: bool = False) -> None:
+    settings = dataclasses.replace(HALF if half else WHOLE, trainable=trainable)
+    renderer = Renderer(load_tokenizer(str(model_folder)))
+    data = haystacks(renderer, size=7)
+    # 3 haystacks to hold out do not go into two processes either.
+    held_out = HeldOut(data.held_out(9), steps=2, target=None)
+    save = trainer._save
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    try:
+        trainer._save = kill if half else save
+        trainer.finetune(load_model(str(model_folder)), renderer, data, settings, folder, held_out=held_out)
+    except Killed:
+        pass
+    finally:
+        trainer._save = save
+
+
+def shard() -> None:
+    """Ask for FSDP2 as `accelerate launch` does. It takes GPUs only: let it take gloo's processes for them."""
+    os.environ |= {"ACCELERATE_USE_FSDP": "true", "ACCELERATE_TORCH_DEVICE": "cpu"}
+    PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
+
+
+def two_train(model_folder: Path, folder: Path) -> None:
+    """Train in each way in turn, which is quicker than to start processes for each."""
+    train(model_folder, folder / "one-then-ddp")
+    train(model_folder, folder / "ddp-then-one", half=True)
+    shard()
+    for trainable in ("full", "lora"):
+        train(model_folder, folder / f"fsdp-{trainable}", trainable=trainable)
+    train(model_folder, folder / "one-then-fsdp")
+    train(model_folder, folder / "fsdp-then-one", half=True)
+    assert AcceleratorState().is_fsdp2
+
+
+@pytest.fixture(scope="module")
+def trained(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("distributed")
+    for trainable in ("attention", "full", "lora"):
+        train(model_folder, folder / f"one-{trainable}", trainable=trainable)
+    train(model_folder, folder / "one-then-ddp", half=True)
+    shutil.copytree(folder / "one-then-ddp", folder / "one-then-fsdp")
+    assert together(2, two_train, model_folder, folder) == [0, 0]
+    train(model_folder, folder / "ddp-then-one")
+    train(model_folder, folder / "fsdp-then-one")
+    return folder
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+WAYS = {
+    "one-then-ddp": "one-attention",
+    "ddp-then-one": "one-attention",
+    "fsdp-full": "one-full",
+    "fsdp-lora": "one-lora",
+    "one-then-fsdp": "one-attention",
+    "fsdp-then-one": "one-attention",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("way", "alone"), WAYS.items())
+def test_losses_and_weights_are_those_of_one_process(trained: Path, way: str, alone: str) -> None:
+    found, expected = rows(trained / way), rows(trained / alone)
+    for key in ("step", "answers", "tokens", "held_out_value", "held_out_whole"):
+        assert [row.get(key) for row in found] == [row.get(key) for row in expected]
+    for key in ("loss", "grad_norm", "answer_accuracy"):
+        assert [row[key] for row in found] == pytest.approx([row[key] for row in expected], rel=1e-4)
+    weights, alone_weights = (load_file(trained / each / "model/model.safetensors") for each in (way, alone))
+    assert weights.keys() == alone_weights.keys()
+    for name, weight in alone_weights.items():
+        torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_model_of_sharded_processes_is_an_ordinary_folder(trained: Path) -> None:
+    model = load_model(str(trained / "fsdp-full" / "model"))
+    assert type(model).__name__ == "LlamaForCausalLM"
+    assert {path.name for path in (trained / "fsdp-full").iterdir()} == {"metrics.jsonl", "model", "summary.json"}
+    names = [{path.name for path in (trained / each / "model").iterdir()} for each in ("fsdp-full", "one-full")]
+    assert names[0] == names[1]
+
+
+def call(folder: Path, *arguments: str) -> None:
+    """Call the command, with a file for what this process says."""
+    sys.argv = ["needlework", *arguments]
+    said = (folder / os.environ["RANK"]).open("w")
+    os.dup2(said.fileno(), 1)
+    os.dup2(said.fileno(), 2)
+    cli.main()
+
+
+def recipe(model_folder: Path, path: Path) -> str:
+    values = {
+        "model": {"name": str(model_folder), "precision": "fp32"},
+        "data": {"haystacks": 4, "needles": 3, "max_tokens": 900, "items": [2, 6]},
+        "train": {"batch_size": 2, "epochs": 1},
+    }
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+@pytest.mark.slow
+def test_only_the_first_process_writes_and_speaks(model_folder: Path, tmp_path: Path) -> None:
+    arguments = ["finetune", recipe(model_folder, tmp_path / "recipe.yaml"), "--output", str(tmp_path / "run")]
+    assert together(2, call, tmp_path, *arguments) == [0, 0]
+    first, second = ((tmp_path / str(rank)).read_text() for rank in range(2))
+    assert "train: 2/2 loss" in first
+    assert first.splitlines()[-1] == f"Model: {tmp_path / 'run/train/model'}"
+    assert second == ""
+    files = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*")}
+    kept = {"metrics.jsonl", "summary.json", "model", "model/config.json", "model/model.safetensors"}
+    assert {"recipe.yaml", "environment.json", *(f"train/{name}" for name in kept)} <= files
+    assert not [name for name in files if "tmp" in name or "checkpoint" in name]
+
+
+@pytest.mark.slow
+def test_a_mistake_is_told_once(model_folder: Path, tmp_path: Path) -> None:
+    arguments = [recipe(model_folder, tmp_path / "recipe.yaml"), "--output", str(tmp_path / "run")]
+    assert together(2, call, tmp_path, "finetune", *arguments, "--set", "train.batch_size=3") == [2, 2]
+    first, second = ((tmp_path / str(rank)).read_text() for rank in range(2))
+    assert first.splitlines()[-1] == (
+        "needlework: a batch of 3 haystacks cannot be split over 2 processes. Set train.batch_size to 2 or 4, or "
+        "launch a number of processes that divides 3."
+    )
+    assert second == ""
+    assert together(2, call, tmp_path, "run", *arguments) == [2, 2]
+    assert "continue with `needlework run` by itself" in (tmp_path / "0").read_text()
