@@ -163,7 +163,7 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
             if "held_out_value" in row:
                 checked = f", {row['held_out_value']:.0%} of held-out values found"
             note = f"loss {row['loss']:.3f}, {row['answer_accuracy']:.0%} of answer tokens right{checked}"
-            update(row["step"], row["steps"], f"{note}, {row['answers_per_second']:.2g} answers/s")
+            update(row["step"], row["steps"], f"{note}, {row['answers_per_second']:.3g} answers/s")
 
         target = train(model, renderer, data, settings, folder, show, held_out)
     del model

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from needlework.errors import UserError
-from needlework.train.arguments import make
+from needlework.train.arguments import check_sharding, make
 from tests.train.test_trainer import SETTINGS
 
 
@@ -36,3 +36,11 @@ def test_fsdp_gathers_a_layer_at_a_time(tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.delenv(name)
     make(SETTINGS, tmp_path, keep=2)
     assert (os.environ["FSDP_VERSION"], os.environ["FSDP_AUTO_WRAP_POLICY"]) == ("2", "TRANSFORMER_BASED_WRAP")
+
+
+def test_sharding_that_is_asked_for_and_not_done_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_sharding(False)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    check_sharding(True)
+    with pytest.raises(UserError, match="on GPUs under a launcher only"):
+        check_sharding(False)

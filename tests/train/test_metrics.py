@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from needlework.dataset.encoded import IGNORED
 from needlework.errors import UserError
 from needlework.train.checkpoints import COMPLETE
 from needlework.train.metrics import Metrics, Tally
-from needlework.train.samples import IGNORED
 from needlework.train.shared_prefix import Layout
 
 

@@ -172,9 +172,13 @@ def test_a_solved_training_stops_even_if_it_is_killed_while_it_saves(
         check, data = Scripted(*found, target=0.9), haystacks(renderer)
         return finetune(load_model(str(model_folder)), renderer, data, settings, tmp_path, held_out=check)
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("needlework.train.trainer._save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        train(3, 9)
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("needlework.train.trainer._save", kill)
+        with pytest.raises(KeyboardInterrupt):
+            train(3, 9)
     found = weights(train())
     assert all(torch.equal(found[name], after_four_steps[name]) for name in found)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

@@ -83,8 +83,8 @@ def make(settings: TrainSettings, checkpoints: Path, *, keep: int) -> TrainingAr
 
 
 def _choose_sharding() -> None:
-    """Settle what accelerate is to shard by, where its launcher or the user asks for FSDP in the environment."""
-    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true":
+    """Settle what accelerate is to shard by, where FSDP is asked for."""
+    if not _is_sharding_asked():
         return
     if os.environ.setdefault("FSDP_VERSION", "2") != "2":
         raise processes.agreed(
@@ -95,3 +95,20 @@ def _choose_sharding() -> None:
         )
     # Without it all layers would be gathered at once.
     os.environ.setdefault("FSDP_AUTO_WRAP_POLICY", "TRANSFORMER_BASED_WRAP")
+
+
+def check_sharding(is_sharded: bool) -> None:
+    """Refuse to train unsharded without a word where FSDP is asked for.
+
+    Raises:
+        UserError: If accelerate does not shard, because there is no GPU or one process without a launcher.
+    """
+    if _is_sharding_asked() and not is_sharded:
+        raise processes.agreed(
+            UserError("accelerate shards (FSDP) on GPUs under a launcher only; leave out --use_fsdp, or train there.")
+        )
+
+
+def _is_sharding_asked() -> bool:
+    # This is how `accelerate launch` hands it on.
+    return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"

@@ -13,11 +13,11 @@ import torch
 from transformers import TrainerCallback
 
 from needlework import processes
+from needlework.dataset.encoded import IGNORED
 from needlework.errors import UserError
 from needlework.memory import release
 from needlework.storage import write_text
 from needlework.train.checkpoints import folder_of, mark_complete
-from needlework.train.samples import IGNORED
 
 
 class Tally:

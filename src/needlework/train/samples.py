@@ -8,18 +8,16 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import Dataset
 
+from needlework.dataset.encoded import IGNORED
 from needlework.haystack import Haystack
 from needlework.models.chat import PackedRow, Renderer
 from needlework.train.collator import collate
-
-IGNORED = -100
-"""The label of a token that is not trained on, as PyTorch's cross entropy has it."""
 
 
 class Sample(NamedTuple):
     """A packed row, and which haystack it is."""
 
-    index: int
+    number: int
     row: PackedRow
     filling: bool
     """Whether it only keeps the processes in step, and no token of it is trained on."""
@@ -41,12 +39,12 @@ class PackedDataset(Dataset[Sample]):
         return -(-len(self.haystacks) // self.processes) * self.processes
 
     def __getitem__(self, place: int) -> Sample:
-        index = place % len(self.haystacks)
-        return Sample(index, self.renderer.pack(self.haystacks[index]), place != index)
+        number = place % len(self.haystacks)
+        return Sample(number, self.renderer.pack(self.haystacks[number]), place != number)
 
 
 def collate_sample(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Return the model inputs of one sample, with its index as `sample`.
+    """Return the model inputs of one sample, with its number as `sample`.
 
     Raises:
         UserError: If a needle has no supervised token, from which nothing would be learned.
@@ -56,10 +54,10 @@ def collate_sample(samples: Sequence[Sample]) -> dict[str, Any]:
     if sample.filling:
         ignored = torch.full_like(inputs["labels"], IGNORED)
         inputs |= {"labels": ignored, "shift_labels": ignored}
-    return inputs | {"sample": sample.index}
+    return inputs | {"sample": sample.number}
 
 
 def supervised(row: PackedRow, renderer: Renderer) -> str:
     """Say what is trained on in a row, decoded from its tokens: a label mask that is wrong shows here."""
-    text = renderer.tokenizer.decode(row.branches[0][-row.answers[0] :])
+    text = renderer.tokenizer.decode(list(row.branches[0][-row.answers[0] :]))
     return f"supervised: {text!r}, the first of {len(row.answers)} answers of {sum(row.answers)} tokens"

@@ -79,34 +79,37 @@ class SharedPrefixTrainer(Trainer):
         super().log(logs, start_time)
 
     def _check(self, held_out: HeldOut) -> dict[str, float]:
-        def logits(inputs: dict[str, Any]) -> torch.Tensor:
-            return self.answer_logits(self.model, self._prepare_inputs(inputs))
+        model = cast("PreTrainedModel", self.model)
 
-        self.model.eval()
+        def logits(inputs: dict[str, Any]) -> torch.Tensor:
+            return self.answer_logits(model, self._prepare_inputs(inputs))
+
+        model.eval()
         counts = held_out.count(logits, self.renderer, self.args.process_index, self.args.world_size)
-        self.model.train()
+        model.train()
         asked, value, whole = self.accelerator.reduce(counts.to(self.accelerator.device)).tolist()
         return {VALUE: value / asked, WHOLE: whole / asked}
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the trained parameters of a checkpoint."""
         assert output_dir is not None
-        checkpoints.save_weights(self.model, Path(output_dir))
+        checkpoints.save_weights(cast("PreTrainedModel", self.model), Path(output_dir))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        checkpoints.load_weights(model or self.model, Path(resume_from_checkpoint))
+        checkpoints.load_weights(cast("PreTrainedModel", self.model), Path(resume_from_checkpoint))
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        state = checkpoints.whole(self.optimizer.state_dict())
+        state = checkpoints.whole(cast(Any, self.optimizer).state_dict())
         if self.args.should_save:
             torch.save(state, Path(output_dir) / OPTIMIZER)
-            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER)
+            torch.save(cast(Any, self.lr_scheduler).state_dict(), Path(output_dir) / SCHEDULER)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             state = torch.load(Path(checkpoint) / OPTIMIZER, map_location="cpu", weights_only=True)
-            checkpoints.load_optimizer(self.optimizer, state)
-            self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULER, weights_only=True))
+            checkpoints.load_optimizer(cast(Any, self.optimizer), state)
+            schedule = torch.load(Path(checkpoint) / SCHEDULER, weights_only=True)
+            cast(Any, self.lr_scheduler).load_state_dict(schedule)
 
 
 def finetune(
@@ -165,6 +168,7 @@ def finetune(
         callbacks=[Metrics(folder / "metrics.jsonl", report), *([KeepBest(held_out)] if held_out else [])],
     )
     trainer.tally, trainer.held_out, trainer.renderer = Tally(), held_out, renderer
+    arguments.check_sharding(trainer.is_fsdp_enabled)
     # Its callback prints a dictionary a step; ours reports.
     trainer.remove_callback(PrinterCallback)
     with checkpoints.full_disk_explained(folder):
@@ -187,8 +191,8 @@ def _train(trainer: SharedPrefixTrainer, saved: Path) -> dict[str, Any]:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     if held_out is None:
         return {}
-    step = trainer.state.best_global_step
-    checkpoints.load_weights(trainer.model, checkpoints.folder_of(saved, step))
+    step = cast(int, trainer.state.best_global_step)
+    checkpoints.load_weights(cast("PreTrainedModel", trainer.model), checkpoints.folder_of(saved, step))
     return {"best_step": step, VALUE: trainer.state.best_metric}
 
 
