@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inference": {"haystack", "models", "memory", "errors"},
     "report": {"haystack", "errors"},
     "looking": {"haystack", "models", "dataset", "errors"},
-    "recipe": {"errors"},
+    "recipe": {"corpus", "errors"},
     "official": {"recipe", "tasks", "models", "storage", "progress", "errors"},
 }
 TIES = {"pipeline", "generation", "cli", "cli_data", "__init__", "__main__"}
