@@ -49,6 +49,8 @@ def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(
     [
         (["run", "nothing.yaml"], "cannot read the recipe nothing.yaml: No such file or directory"),
         (["run", "smollm2-135m", "--set", "train.lr=1"], "no key 'train.lr'"),
+        (["run", "smollm2-135m", "--dry-run", "--set", "data.params.digit=3"], "no parameter 'digit'"),
+        (["finetune", "smollm2-135m", "--dry-run", "--set", "data.task=simple"], "Did you mean 'simple_dict'?"),
         (
             ["evaluate", "smollm2-135m", "--benchmarks", "kvv", "--output", "x"],
             "no benchmark 'kvv'. Known: kv, mdqa",

@@ -70,6 +70,7 @@ def test_inspect_names_a_damaged_file(
     ("arguments", "message"),
     [
         (["show", "simple_dikt"], "no task, recipe or file 'simple_dikt'. Known: simple_dict"),
+        (["show", "simple_dict", "--set", "data.params.key_digit=3"], "Did you mean 'key_digits'?"),
         (["show", "simple_dict", "--max-tokens", "50"], "Raise max_tokens to at least"),
         (["show", "simple_dict", "--model", "./none"], "there is no model folder ./none"),
         (["inspect", "nowhere"], "there is no folder nowhere"),

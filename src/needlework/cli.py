@@ -209,7 +209,7 @@ def _generate_official(path: Path, output: Path, model: str | None, seed: int | 
 def _recipe(name: str, overrides: list[str] | None) -> Recipe:
     from needlework import recipe as recipes
 
-    return recipes.load(name, overrides or ())
+    return cli_data.checked(recipes.load(name, overrides or ()))
 
 
 def _default(field: Any) -> Any:
