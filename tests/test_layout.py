@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"haystack", "errors"},
     "looking": {"haystack", "models", "dataset", "errors"},
     "recipe": {"corpus", "errors"},
-    "official": {"recipe", "tasks", "models", "storage", "progress", "errors"},
+    "official": {"haystack", "recipe", "tasks", "models", "dataset", "storage", "progress", "errors"},
 }
 TIES = {"pipeline", "generation", "cli", "cli_data", "__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

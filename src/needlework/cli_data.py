@@ -11,7 +11,7 @@ import typer
 from needlework.errors import RecipeError
 
 if TYPE_CHECKING:
-    from needlework.dataset.synthetic import SyntheticDataset
+    from needlework.looking.inspection import Again
     from needlework.recipe import Recipe
 
 Source = Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")]
@@ -50,21 +50,25 @@ def inspect(folder: Annotated[Path, typer.Argument(help="Folder of a finished da
     """Check a dataset's files and print what they hold."""
     from rich.console import Console
 
-    from needlework import pipeline
+    from needlework import official, pipeline
     from needlework import recipe as recipes
+    from needlework.looking.files import manifests
     from needlework.looking.inspection import inspect as look
     from needlework.looking.inspection import table
     from needlework.progress import Terminal
 
     progress = Terminal()
 
-    def dataset(settings: Mapping[str, Any]) -> SyntheticDataset:
+    def dataset(settings: Mapping[str, Any]) -> Again:
+        if "official" in settings:
+            return official.samples(settings)
         recipe = recipes.of_dataset(settings)
         return pipeline.dataset(recipe, pipeline.make_renderer(recipe.model, settings["conversation"]))
 
-    with progress.bar("inspect") as update:
-        found = look(folder, dataset, update)
-    Console(highlight=False).print(table(found))
+    for number, name in enumerate(manifests(folder)):
+        with progress.bar("inspect") as update:
+            found = look(folder, dataset, update, name)
+        Console(highlight=False).print(*[""] * bool(number), table(found), sep="\n")
 
 
 def synthetic(source: str, values: dict[str, Any], overrides: list[str] | None) -> Recipe:
