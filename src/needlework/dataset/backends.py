@@ -12,7 +12,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import lru_cache
+from multiprocessing import resource_tracker
 from typing import Any
 
 from needlework.dataset.formats.base import Shard
@@ -33,11 +35,12 @@ def processes(workers: int) -> Backend:
     """Return a backend of so many processes of this machine, each of which writes its shards itself."""
 
     def run(shards: Shards, numbers: Sequence[int]) -> Iterator[tuple[int, Entries]]:
-        pool = ProcessPoolExecutor(
-            min(workers, max(1, len(numbers))), multiprocessing.get_context("spawn"), _begin, (shards,)
-        )
+        spawn = multiprocessing.get_context("spawn")
+        with _silent_children():
+            pool = ProcessPoolExecutor(min(workers, max(1, len(numbers))), spawn, _begin, (shards,))
+            futures = [pool.submit(_store, number) for number in numbers]
         try:
-            for future in as_completed([pool.submit(_store, number) for number in numbers]):
+            for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
             raise UserError(
@@ -50,6 +53,28 @@ def processes(workers: int) -> Backend:
     return run
 
 
+@contextmanager
+def _silent_children() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: it goes to all of the terminal, and this one answers it.
+
+    They end with this one, which may leave without a word to them (see `needlework.interrupt`).
+    """
+    given = os.environ.get("PYTHONWARNINGS")
+    # Else the process that cleans up behind them warns that there was something to clean up.
+    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
+    # It resets the mask when it starts.
+    resource_tracker.ensure_running()
+    # Processes inherit the mask, so they are deaf from their first moment.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.environ.pop("PYTHONWARNINGS")
+        if given is not None:
+            os.environ["PYTHONWARNINGS"] = given
+
+
 _shards: Shards
 """The work of this worker process, handed over once."""
 
@@ -58,8 +83,6 @@ def _begin(shards: Shards) -> None:
     global _shards
     _shards = shards
     _use_one_thread()
-    # Ctrl-C reaches all processes of the terminal; the first one decides, and the others end with it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
