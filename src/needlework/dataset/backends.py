@@ -36,9 +36,14 @@ def processes(workers: int) -> Backend:
 
     def run(shards: Shards, numbers: Sequence[int]) -> Iterator[tuple[int, Entries]]:
         spawn = multiprocessing.get_context("spawn")
+        count = min(workers, len(numbers))
         with _silent_children():
-            pool = ProcessPoolExecutor(min(workers, max(1, len(numbers))), spawn, _begin, (shards,))
+            # What is large is not an argument of a process: one that loses its parent meanwhile complains.
+            work = spawn.Queue()
+            pool = ProcessPoolExecutor(max(1, count), spawn, _begin, (work,))
             futures = [pool.submit(_store, number) for number in numbers]
+        for _ in range(count):
+            work.put(shards)
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -49,6 +54,8 @@ def processes(workers: int) -> Backend:
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            # Not to wait for those who will not listen.
+            work.cancel_join_thread()
 
     return run
 
@@ -79,11 +86,11 @@ _shards: Shards
 """The work of this worker process, handed over once."""
 
 
-def _begin(shards: Shards) -> None:
+def _begin(work: multiprocessing.Queue[Shards]) -> None:
     global _shards
-    _shards = shards
-    _use_one_thread()
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    _use_one_thread()
+    _shards = work.get()
 
 
 def _use_one_thread() -> None:
