@@ -13,8 +13,8 @@ from itertools import chain, islice, permutations
 import numpy as np
 
 from needlework.tasks import dictionaries
-from needlework.tasks.dictionaries import CLOSING, OPENING, PREAMBLE, Floats
-from needlework.tasks.draft import Arrangement, Asked, Draft, Integers
+from needlework.tasks.dictionaries import CLOSING, FRAGMENTS, OPENING, PREAMBLE, Floats
+from needlework.tasks.draft import Arrangement, Asked, Draft, Integers, Pieces
 from needlework.tasks.placing import place
 
 PAIRS = (3, 4)
@@ -69,8 +69,8 @@ def plant(
     draws = rng.random((capacity, 4 + 2 * width))
     sizes = dictionaries.choose(draws[:, 0], PAIRS)
     slots = (draws[:, 1] * sizes).astype(np.int64)
-    shape = capacity, 2, width
-    keys, values = dictionaries.pairs(draws[:, 4:].reshape(shape), (digits, digits), (reserved, reserved), repair)
+    drawn, avoid = draws[:, 4:].reshape(1, capacity, 2, width), ([reserved], [reserved])
+    (keys,), (values,) = dictionaries.pairs(drawn, (digits, digits), avoid, [repair])
     for row, pair in enumerate(gold):
         keys[row, slots[row]], values[row, slots[row]] = pair
     if near:
@@ -84,9 +84,9 @@ def plant(
             ask(number, [next(first), *islice(other, len(group) - 1)] if group else [])
             for number, group in enumerate(groups)
         ]
-        return Arrangement(dictionaries.order(places, num_items), tuple(needles), np.arange(1, num_items + 1))
+        return Arrangement(num_items, places, tuple(needles), np.arange(1, num_items + 1))
 
-    return Draft(task, PREAMBLE, dictionaries.pieces(keys, values, sizes), arrange, OPENING, CLOSING)
+    return Draft(task, PREAMBLE, Pieces(dictionaries.pieces(keys, values, sizes), FRAGMENTS), arrange, OPENING, CLOSING)
 
 
 def near_duplicates(key: int) -> tuple[list[int], list[int]]:

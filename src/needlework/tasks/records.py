@@ -68,7 +68,7 @@ class Records:
             order = _order(np.random.default_rng(place_seed), num_items, num_needles, depths)
             places = np.argsort(order).tolist()
             needles = tuple(_needle(*gold, place) for gold, place in zip(golds, places, strict=False))
-            return Arrangement(order, needles)
+            return Arrangement(num_items, places, needles)
 
         return Draft("records", PREAMBLE, contents, arrange)
 
