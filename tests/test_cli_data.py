@@ -36,8 +36,9 @@ def test_show_marks_with_signs_only_where_there_is_no_colour(
     assert "«" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("conversation", [False, True], ids=["rows", "conversations"])
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("format", "conversation"), [*((format, False) for format in FORMATS), ("messages", True), ("tokens", True)]
+)
 def test_inspect_reads_what_generate_writes(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -79,7 +79,7 @@ def test_the_process_itself_makes_the_shards_in_order(renderer: Renderer, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tokens", "megatron", "trl"])
+@pytest.mark.parametrize("name", ["tokens", "megatron"])
 def test_several_processes_write_the_same_bytes(renderer: Renderer, tmp_path: Path, name: str) -> None:
     export(dataset(renderer), FORMATS[name], tmp_path / "one", {})
     export(dataset(renderer), FORMATS[name], tmp_path / "two", {}, backends.processes(2))
@@ -151,10 +151,10 @@ def cluster() -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tokens", "megatron", "trl"])
-def test_ray_nodes_make_the_same_bytes(renderer: Renderer, tmp_path: Path, cluster: str, name: str) -> None:
-    export(dataset(renderer), FORMATS[name], tmp_path / "one", {})
-    export(dataset(renderer), FORMATS[name], tmp_path / "ray", {}, backends.on_ray(cluster))
+def test_ray_nodes_make_the_same_bytes(renderer: Renderer, tmp_path: Path, cluster: str) -> None:
+    # Of all formats its shards have the most files.
+    export(dataset(renderer), FORMATS["megatron"], tmp_path / "one", {})
+    export(dataset(renderer), FORMATS["megatron"], tmp_path / "ray", {}, backends.on_ray(cluster))
     assert files(tmp_path / "ray") == files(tmp_path / "one")
 
 

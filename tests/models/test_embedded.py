@@ -18,9 +18,12 @@ def test_a_missing_package_says_how_to_install_it(tmp_path: Path, monkeypatch: p
         embedded.folder()
 
 
-@pytest.mark.slow
-def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_one_sentence_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "needlework").write_text("a file where the folder should be")
+    # Nothing of the model is read.
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ModelError, match="name another place in XDG_CACHE_HOME"):
         embedded.folder()
