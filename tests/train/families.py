@@ -26,12 +26,12 @@ SIZES: dict[str, Any] = {
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
+    "max_position_embeddings": 512,
     "pad_token_id": 0,
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-PREFIX = 150
+PREFIX = 300
 """Longer than the window, and than the pieces in which capped attention is computed."""
 WINDOW: dict[str, Any] = {"sliding_window": 9}
 HYBRID = WINDOW | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
@@ -42,7 +42,7 @@ TWO_ROPES = {
     "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1000.0},
     "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
 }
-YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 1000.0}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128, "rope_theta": 1000.0}
 
 MODELS: dict[str, Callable[[], transformers.PreTrainedModel]] = {
     "gemma2": lambda: transformers.Gemma2ForCausalLM(transformers.Gemma2Config(**SIZES, **GEMMA, **CAPS)),

@@ -14,15 +14,16 @@ def whole(layout: Layout, window: int | None, *tensors: torch.Tensor) -> torch.T
     shared = query.shape[1] // key.shape[1]
     key, value = (each.repeat_interleave(shared, dim=1) for each in (key, value))
     scores = 3.0 * torch.tanh(0.5 * (query @ key.transpose(2, 3)) / 3.0)
-    seen = torch.cat([torch.zeros(layout.prefix, key.shape[2], dtype=torch.bool), layout.branch_mask(window, key.device)])
-    positions = torch.arange(layout.prefix)
+    positions = layout.positions()
     distance = positions[:, None] - positions
-    seen[: layout.prefix, : layout.prefix] = (distance >= 0) & (distance < (window or layout.prefix))
+    seen = (distance >= 0) & (distance < (window or len(positions)))
+    seen[: layout.prefix, layout.prefix :] = False
+    seen[layout.prefix :] = layout.branch_mask(window, key.device)
     return scores.masked_fill(~seen, -torch.inf).softmax(-1) @ value
 
 
 @pytest.mark.parametrize("window", [None, 7, 25])
-@pytest.mark.parametrize("rows", [4, 16, 128])
+@pytest.mark.parametrize("rows", [4, 16, 256])
 def test_pieces_equal_the_whole(rows: int, window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(softcap, "ROWS", rows)
     torch.manual_seed(0)
