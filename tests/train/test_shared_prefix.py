@@ -22,6 +22,15 @@ from needlework.train.trainable import Trainable
 from tests.train.families import MODELS, deviation, losses_and_gradients, packed, packed_logits, separate_loss, tiny
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other take longer than these small models."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def use_checkpointing(model: transformers.PreTrainedModel) -> None:
     model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
 

@@ -46,7 +46,7 @@ def softcapped_attention(
     pieces = []
     for rows, spans in _pieces(layout, window):
         distance = positions[rows, None] - _take(positions, spans, dim=0)
-        seen = (distance >= 0) if window is None else (distance >= 0) & (distance < window)
+        seen = (distance >= 0) & (distance < (window or torch.inf))
         piece = checkpoint(
             _attend, query, key, value, rows, spans, seen, scale, softcap, use_reentrant=False, preserve_rng_state=False
         )
@@ -58,19 +58,17 @@ def _pieces(layout: Layout, window: int | None) -> Iterator[tuple[slice, list[sl
     """Yield rows of the prefix or of one branch, and where the keys that they may see lie."""
     begin = 0
     for length in (layout.prefix, *layout.branches):
-        end = begin + length
-        for start in range(begin, end, ROWS):
-            rows = slice(start, min(start + ROWS, end))
-            position = start if begin == 0 else layout.prefix + start - begin
-            first = 0 if window is None else max(0, position - window + 1)
-            own = slice(begin, rows.stop)
-            yield rows, [slice(first, rows.stop)] if begin == 0 else [slice(first, layout.prefix), own]
-        begin = end
+        before = layout.prefix if begin else 0
+        for start in range(begin, begin + length, ROWS):
+            rows = slice(start, min(start + ROWS, begin + length))
+            first = 0 if window is None else max(0, before + start - begin - window + 1)
+            spans = [slice(first, before), slice(begin + max(0, first - before), rows.stop)]
+            yield rows, [span for span in spans if span.start < span.stop]
+        begin += length
 
 
 def _take(tensor: torch.Tensor, spans: list[slice], dim: int) -> torch.Tensor:
-    parts = [tensor.narrow(dim, span.start, max(0, span.stop - span.start)) for span in spans if span.start < span.stop]
-    return torch.cat(parts, dim=dim) if len(parts) > 1 else parts[0]
+    return torch.cat([tensor.narrow(dim, span.start, span.stop - span.start) for span in spans], dim=dim)
 
 
 def _attend(
