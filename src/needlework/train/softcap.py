@@ -1,6 +1,6 @@
 """Attention whose scores are capped, `softcap * tanh(scores / softcap)`, as in Gemma 2 (arXiv 2408.00118, section 2).
 
-PyTorch's fused attention cannot cap. Here some rows at a time attend by plain matrix products, which the backward
+`scaled_dot_product_attention` cannot cap. Here some rows at a time attend by plain matrix products, which the backward
 computes again, so at most [heads, ROWS, P + s] scores are held where [heads, P + S, P + S] would not fit. Each piece
 of rows multiplies with the keys it can see and no others.
 """
