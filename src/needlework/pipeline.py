@@ -217,9 +217,9 @@ def _with_precision(model: Model) -> Model:
 def _check_training(recipe: Recipe, renderer: Renderer) -> None:
     """Refuse at once what would otherwise fail after the first evaluation, or in the middle of training."""
     from needlework.models.loading import load_config
-    from needlework.train.shared_prefix import check
+    from needlework.train.supported import check
 
-    config = load_config(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code).get_text_config()
+    config = load_config(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code)
     check(config)
     context = getattr(config, "max_position_embeddings", None)
     if context is not None and recipe.data.max_tokens > context:
