@@ -6,6 +6,7 @@ speaks. What it finds out alone, the others are told, so that all do the same.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -88,3 +89,5 @@ def connect() -> None:
     if not torch.distributed.is_initialized():
         # It also gives each process its own GPU.
         PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+        # Threads of the connection that outlive the interpreter abort the process.
+        atexit.register(torch.distributed.destroy_process_group)

@@ -119,5 +119,6 @@ def test_a_tally_names_the_first_sample_whose_loss_is_not_finite() -> None:
     tally = Tally()
     for sample, loss in ((4, 0.5), (5, float("inf")), (6, float("nan"))):
         add(tally, sample, [0, 1], loss)
-    assert tally.collect(lambda own: own, torch.device("cpu"))["diverged"] == 5
+    others = torch.tensor([[1, 10, 4, 4, 9], [1, 10, 4, 4, -1]])
+    assert tally.collect(lambda own: torch.cat([own, others]), torch.device("cpu"))["diverged"] == 5
     assert "diverged" not in tally.collect(lambda own: own, torch.device("cpu"))

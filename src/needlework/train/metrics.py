@@ -53,8 +53,8 @@ class Tally:
         rows = gather(own)
         answers, tokens, right, asked = rows[:, :4].sum(0).tolist()
         seen = {"answer_accuracy": right / max(1, asked), "answers": answers, "tokens": tokens}
-        diverged = int(rows[:, 4].max())
-        return seen | ({"diverged": diverged} if diverged >= 0 else {})
+        diverged = [sample for sample in rows[:, 4].tolist() if sample >= 0]
+        return seen | ({"diverged": min(diverged)} if diverged else {})
 
 
 class Metrics(TrainerCallback):
