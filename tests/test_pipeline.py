@@ -88,6 +88,12 @@ def test_another_recipe_in_the_folder_is_refused(tiny: Path, finished: Path) -> 
     assert stamps(finished) == before
 
 
+def test_a_check_is_recorded_at_its_steps(tiny: Path, tmp_path: Path) -> None:
+    pipeline.finetune(recipe.load(tiny, ["train.check.steps=4", "train.check.needles=5"]), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "train" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "held_out_value" in row] == [4, 6]
+
+
 @pytest.mark.parametrize("override", ["evaluate.knowledge.facts=10", "seed=5"])
 def test_another_evaluation_in_a_finished_folder_is_refused(tiny: Path, finished: Path, override: str) -> None:
     loaded = recipe.load(tiny, [override])

@@ -38,6 +38,11 @@ def test_overrides_change_values_by_path() -> None:
     assert loaded.data.params == {"template": False}
 
 
+def test_a_check_is_asked_for_by_any_of_its_keys() -> None:
+    assert recipe.load("smollm2-135m").train.check is None
+    assert recipe.load("smollm2-135m", ["train.check.steps=5"]).train.check == recipe.Check(steps=5)
+
+
 def test_every_key_has_help() -> None:
     def check(section: type[recipe.Section]) -> None:
         for name, field in section.model_fields.items():

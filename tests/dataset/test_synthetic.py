@@ -21,6 +21,15 @@ def test_a_sample_depends_on_seed_and_index_alone(renderer: Renderer) -> None:
     assert len({haystack.items for haystack in expected}) == 10
 
 
+def test_held_out_haystacks_are_alike_and_none_of_the_samples(renderer: Renderer) -> None:
+    data = dataset(renderer)
+    held_out = data.held_out(9)
+    assert len(held_out) == 3
+    assert all(len(held_out[index].needles) == 4 for index in range(3))
+    samples = {data[index].items for index in range(len(data))}
+    assert not samples & {held_out[index].items for index in range(3)}
+
+
 def test_all_samples_keep_the_budget(renderer: Renderer) -> None:
     data = dataset(renderer)
     assert max(renderer.count(data[index]) for index in range(len(data))) <= 700
