@@ -51,6 +51,8 @@ def messages(
 def _write(converted: Converted, source: Path, output: Path) -> None:
     from needlework.haystack import write
 
+    if output.is_dir():
+        raise UserError(f"--output {output} is a folder. Give the name of a file.")
     if output.exists() and output.samefile(source):
         raise UserError(f"--output {output} is the file that is read. Give another.")
     write(converted.haystacks, output)
