@@ -50,7 +50,7 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
         progress.say(f"Nothing to do: {output} is finished.")
         return _load(output / "comparison.json")
     if not (output / "train" / "summary.json").exists():
-        _check_training(recipe, make_renderer(recipe.model, progress))
+        _check_training(recipe, make_renderer(recipe.model, progress), progress)
     evaluate(recipe.model, recipe.evaluate, recipe.seed, output / "before", progress)
     finetune(recipe, output, progress)
     tuned = recipe.model.model_copy(update={"name": str(output / "train" / "model")})
@@ -129,7 +129,7 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     if (folder / "summary.json").exists():
         return folder / "model"
     renderer = make_renderer(recipe.model, progress)
-    _check_training(recipe, renderer)
+    _check_training(recipe, renderer, progress)
     from needlework.models.loading import load_model
     from needlework.train.trainer import TrainSettings
     from needlework.train.trainer import finetune as train
@@ -227,7 +227,7 @@ def _with_precision(model: Model) -> Model:
     return model.model_copy(update={"precision": fastest_precision()}) if model.precision == "auto" else model
 
 
-def _check_training(recipe: Recipe, renderer: Renderer) -> None:
+def _check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> None:
     """Refuse at once what would otherwise fail after the first evaluation, or in the middle of training."""
     from needlework.models.loading import load_config
     from needlework.train.shared_prefix import check
@@ -240,6 +240,8 @@ def _check_training(recipe: Recipe, renderer: Renderer) -> None:
             f"data.max_tokens is {recipe.data.max_tokens}, but the context of {recipe.model.name} is {context} tokens. "
             f"Lower data.max_tokens."
         )
+    if recipe.data.file is not None:
+        progress.say(f"Checking {recipe.data.file}")
     training_data(recipe, renderer).largest()
 
 
