@@ -159,7 +159,8 @@ def generate(
 ) -> None:
     """Write synthetic haystacks as training data."""
     if official:
-        if source or set or format != "messages" or any((max_tokens, num_haystacks, needles)):
+        others = (source, max_tokens, num_haystacks, needles, ray, set)
+        if any(each is not None for each in others) or format != "messages" or conversation or workers > 1:
             raise UserError("--official takes --model, --seed and --output only: its FILE says the rest.")
         _generate_official(official, output, model, seed)
         return
@@ -219,14 +220,14 @@ def _generate_official(path: Path, output: Path, model: str | None, seed: int | 
 
     _interruptible()
     manifest = official.generate(path, output, seed=seed or 0, model=model or Model().name, progress=Terminal())
-    print(f"Manifest: {manifest}")
+    print(f"{manifest['rows']} rows: {output}")
 
 
 def _recipe(name: str, overrides: list[str] | None, data: Path | None = None) -> Recipe:
     from needlework import own_data
     from needlework import recipe as recipes
 
-    return recipes.load(name, [*(own_data.overrides(data) if data else []), *(overrides or [])])
+    return cli_data.checked(recipes.load(name, [*(own_data.overrides(data) if data else []), *(overrides or [])]))
 
 
 def _default(field: Any) -> Any:

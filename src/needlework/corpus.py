@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -108,6 +109,15 @@ def read_questions(path: Path) -> Iterator[Passage]:
     if path.suffix not in (".json", ".jsonl"):
         raise DataError(f"{path} is neither a .json or .jsonl file of questions nor a folder of .txt files.")
     return _read_jsonl(path) if path.suffix == ".jsonl" else _read_squad(path)
+
+
+def digest(source: str) -> str:
+    """Return a hash of the passages of a source, by which a change of the text is noticed.
+
+    Raises:
+        DataError: As `passages` does.
+    """
+    return "sha256 " + hashlib.sha256(repr(passages(source)).encode()).hexdigest()[:16]
 
 
 def _merged(found: Iterable[Passage]) -> tuple[Passage, ...]:

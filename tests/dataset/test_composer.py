@@ -83,11 +83,11 @@ def test_a_difference_among_the_first_samples_ends_composing_and_a_later_one_is_
             assert composer.check(draft(seed), 20, seed)
         sized = composer._sized(draft())
         assert sized is not None
-        sized.table._flat += 1
+        sized.table._padded += 1
         return composer
 
     assert not spoiled(3).check(draft(9), 20, 3)
-    with pytest.raises(DataError, match="sample 1024 of simple_dict"):
-        spoiled(20).check(draft(9), 20, 1024)
+    with pytest.raises(DataError, match="sample 4096 of simple_dict"):
+        spoiled(20).check(draft(9), 20, 4096)
     # Between two compared samples nothing is tokenized.
-    assert spoiled(20).check(draft(9), 20, 1023)
+    assert spoiled(20).check(draft(9), 20, 4095)
