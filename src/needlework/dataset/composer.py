@@ -44,11 +44,16 @@ class Composer:
 
     def count(self, draft: Draft, num_items: int) -> int:
         """Return exactly how many tokens the longest prompt of `num_items` items and its answer have."""
-        sized = self._sized(draft)
-        return sized.count(num_items) if sized else self._plain.count(draft, num_items)
+        if sized := self._sized(draft):
+            try:
+                return sized.count(num_items)
+            except Unsplittable:
+                # The items can be composed, but what is asked of them cannot.
+                self._refuse(draft)
+        return self._plain.count(draft, num_items)
 
     def encode(self, draft: Draft, num_items: int) -> list[Encoded]:
-        """Return the rows of the haystack of `num_items` items."""
+        """Return the rows of the haystack of `num_items` items, which were counted."""
         sized = self._sized(draft)
         return sized.encode(num_items) if sized else encode(draft.haystack(num_items, ""), self.renderer)
 
