@@ -24,15 +24,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": {"haystack", "corpus", "matching", "errors"},
     "benchmarks": {"haystack", "tasks", "corpus", "matching", "errors"},
     "models": {"haystack", "memory", "errors"},
-    "dataset": {"haystack", "tasks", "models", "storage", "errors"},
+    "dataset": {"haystack", "corpus", "tasks", "models", "storage", "errors"},
     "train": {"haystack", "models", "dataset", "storage", "memory", "errors"},
     "inference": {"haystack", "models", "memory", "errors"},
     "report": {"haystack", "errors"},
     "looking": {"haystack", "models", "dataset", "errors"},
     "recipe": {"corpus", "errors"},
+    "own_data": {"recipe", "dataset", "models", "errors"},
+    "convert": {"haystack", "corpus", "errors"},
     "official": {"haystack", "recipe", "tasks", "models", "dataset", "storage", "progress", "errors"},
 }
-TIES = {"pipeline", "generation", "cli", "cli_data", "__init__", "__main__"}
+TIES = {"pipeline", "generation", "cli", "cli_data", "cli_convert", "__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

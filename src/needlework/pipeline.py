@@ -21,6 +21,7 @@ from needlework.storage import difference, write_json, write_text
 
 if TYPE_CHECKING:
     from needlework.benchmarks import Benchmark
+    from needlework.dataset.own import OwnDataset
     from needlework.dataset.synthetic import SyntheticDataset
     from needlework.models.chat import Renderer
     from needlework.tasks.draft import Draft
@@ -49,7 +50,7 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
         progress.say(f"Nothing to do: {output} is finished.")
         return _load(output / "comparison.json")
     if not (output / "train" / "summary.json").exists():
-        _check_training(recipe, _renderer(recipe.model, progress))
+        _check_training(recipe, _renderer(recipe.model, progress), progress)
     evaluate(recipe.model, recipe.evaluate, recipe.seed, output / "before", progress)
     finetune(recipe, output, progress)
     tuned = recipe.model.model_copy(update={"name": str(output / "train" / "model")})
@@ -128,20 +129,20 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     if (folder / "summary.json").exists():
         return folder / "model"
     renderer = _renderer(recipe.model, progress)
-    _check_training(recipe, renderer)
+    _check_training(recipe, renderer, progress)
     from needlework.models.loading import load_model
     from needlework.train.trainer import TrainSettings
     from needlework.train.trainer import finetune as train
 
     settings = TrainSettings(**recipe.train.model_dump(), precision=cast(Any, recipe.model.precision), seed=recipe.seed)
-    data = dataset(recipe, renderer)
-    first = data[0]
-    progress.say(f"Finetuning on {len(data)} haystacks of {data.num_needles} needles, {recipe.steps} steps")
+    data = training_data(recipe, renderer)
+    first, steps = data[0], recipe.train.steps(len(data))
+    progress.say(f"Finetuning on {data}, {steps} steps")
     progress.say(f"  supervised text, for example: {renderer.completion(first, first.needles[0])!r}")
     # Under autocast the weights stay fp32, so that small updates are not rounded away.
     model = load_model(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code)
     with progress.bar("  train") as update:
-        update(0, recipe.steps)
+        update(0, steps)
 
         def show(row: dict[str, Any]) -> None:
             note = f"loss {row['loss']:.3f}, {row['answer_accuracy']:.0%} of answer tokens right"
@@ -153,11 +154,20 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     return target
 
 
+def training_data(recipe: Recipe, renderer: Renderer) -> SyntheticDataset | OwnDataset:
+    """Return the haystacks that a recipe trains on, of a task or of a file."""
+    from needlework.own_data import load
+
+    return load(recipe, renderer) if recipe.data.file is not None else dataset(recipe, renderer)
+
+
 def dataset(recipe: Recipe, renderer: Renderer) -> SyntheticDataset:
-    """Return the haystacks of a recipe, made when asked for."""
+    """Return the synthetic haystacks of a recipe, made when asked for."""
     from needlework.dataset.synthetic import SyntheticDataset
     from needlework.tasks import make_task
 
+    if recipe.data.file is not None:
+        raise RecipeError(f"data.file is {recipe.data.file}: only synthetic haystacks are written as training data.")
     return SyntheticDataset(
         task=make_task(recipe.data.task, recipe.data.params),
         size=recipe.data.haystacks,
@@ -188,10 +198,13 @@ def report(output: Path, progress: Progress | None = None) -> Path:
 
 def _settle(recipe: Recipe, output: Path) -> Recipe:
     """Resolve what is left open, and write the recipe into the folder or check it against the one there."""
+    from needlework.own_data import pin
+
     path = output / "recipe.yaml"
     # A recipe of which nothing was made, because it had a mistake, may be mended in place.
     if path.exists() and any((output / stage).exists() for stage in ("before", "train", "after")):
         saved = recipes.load(path)
+        recipe = pin(recipe, saved)
         if recipe.model.precision == "auto":
             model = recipe.model.model_copy(update={"precision": saved.model.precision})
             recipe = recipe.model_copy(update={"model": model})
@@ -202,7 +215,7 @@ def _settle(recipe: Recipe, output: Path) -> Recipe:
         return recipe
     from needlework.environment import describe
 
-    recipe = recipe.model_copy(update={"model": _with_precision(recipe.model)})
+    recipe = pin(recipe.model_copy(update={"model": _with_precision(recipe.model)}))
     write_json(output / "environment.json", describe())
     write_text(path, recipes.dump(recipe))
     return recipe
@@ -214,7 +227,7 @@ def _with_precision(model: Model) -> Model:
     return model.model_copy(update={"precision": fastest_precision()}) if model.precision == "auto" else model
 
 
-def _check_training(recipe: Recipe, renderer: Renderer) -> None:
+def _check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> None:
     """Refuse at once what would otherwise fail after the first evaluation, or in the middle of training."""
     from needlework.models.loading import load_config
     from needlework.train.supported import check
@@ -227,7 +240,9 @@ def _check_training(recipe: Recipe, renderer: Renderer) -> None:
             f"data.max_tokens is {recipe.data.max_tokens}, but the context of {recipe.model.name} is {context} tokens. "
             f"Lower data.max_tokens."
         )
-    dataset(recipe, renderer).largest()
+    if recipe.data.file is not None:
+        progress.say(f"Checking {recipe.data.file}")
+    training_data(recipe, renderer).largest()
 
 
 def _same_settings(path: Path, settings: dict[str, Any]) -> None:

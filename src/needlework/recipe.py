@@ -39,9 +39,17 @@ class Model(Section):
     """A system message; by default none, as the paper does for open models."""
 
 
-class Data(Section):
-    """The synthetic haystacks to train on."""
+OF_TASKS = ("task", "params", "haystacks", "items")
+"""Keys of `data` that say which haystacks to make, and have nothing to say about a file's."""
 
+
+class Data(Section):
+    """The haystacks to train on: those of a synthetic task, or of a file."""
+
+    file: str | None = None
+    """A file of your own haystacks (docs/own-data.md), all of which take the place of a task's."""
+    sha256: str | None = None
+    """The checksum of `file`; a run notes it, and refuses to go on with another content."""
     task: str = "simple_dict"
     """The task; `needlework list tasks` shows them."""
     params: dict[str, Any] = {}
@@ -49,7 +57,8 @@ class Data(Section):
     haystacks: int = Field(350, ge=1)
     """Haystacks; the paper takes 350."""
     needles: int = Field(8, ge=1)
-    """Needles asked of each haystack; the paper asks 1, ours share the context."""
+    """Needles asked of each haystack; the paper asks 1, ours share the context. Of a file's, so many at most in
+    a row: a haystack with more is several rows."""
     max_tokens: int = Field(4096, ge=1)
     """Upper bound of a haystack's rendered prompt and longest answer, counted with the model's tokenizer."""
     items: tuple[int, int] | None = None
@@ -61,6 +70,15 @@ class Data(Section):
         if items is not None and not 1 <= items[0] <= items[1]:
             raise ValueError("give the fewest items, at least 1, then the most")
         return items
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Data:
+        if self.file is None and self.sha256 is not None:
+            raise ValueError("sha256 is that of file, which is not given")
+        for key in OF_TASKS:
+            if self.file is not None and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"file takes the place of a task's haystacks, so leave out {key}")
+        return self
 
 
 class Train(Section):
@@ -86,6 +104,10 @@ class Train(Section):
     """Gradients are clipped to this norm."""
     checkpoint_steps: int = Field(10, ge=1)
     """Steps between checkpoints, from which an interrupted training goes on."""
+
+    def steps(self, rows: int) -> int:
+        """Return the optimizer steps on so many rows; the last batch of an epoch may be smaller."""
+        return -(-rows // self.batch_size) * self.epochs
 
 
 class KV(Section):
@@ -152,11 +174,6 @@ class Recipe(Section):
     data: Data = Data()
     train: Train = Train()
     evaluate: Evaluate = Evaluate(kv=KV(), mdqa=MDQA(), knowledge=Knowledge())
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the finetuning; the last batch of an epoch may be smaller."""
-        return -(-self.data.haystacks // self.train.batch_size) * self.train.epochs
 
 
 def names() -> list[str]:
