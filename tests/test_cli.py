@@ -44,9 +44,23 @@ def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_counts_what_is_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    needles = [{"question": f"Who is number {each}?", "answer": "I am."} for each in range(9)]
+    path = tmp_path / "haystacks.jsonl"
+    path.write_text(json.dumps({"items": ["One.", "Two."], "needles": needles}))
+    for command in ("run", "finetune"):
+        assert call(monkeypatch, command, "--data", str(path), "--dry-run", "--set", "data.needles=4") == 0
+        output = capsys.readouterr().out
+        assert f"file: {path}" in output
+        assert "9 answers in 2 steps of 2 haystacks" in output
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["finetune", "--data", "none.jsonl", "--dry-run"], "cannot read none.jsonl: No such file"),
         (["run", "nothing.yaml"], "cannot read the recipe nothing.yaml: No such file or directory"),
         (["run", "smollm2-135m", "--set", "train.lr=1"], "no key 'train.lr'"),
         (["run", "smollm2-135m", "--dry-run", "--set", "data.params.digit=3"], "no parameter 'digit'"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,29 @@ def test_show_marks_with_signs_only_where_there_is_no_colour(
     assert call(monkeypatch, "show", "simple_dict", *options) == 0
     assert "«" not in colourful
     assert "«" in capsys.readouterr().out
+
+
+def test_show_prints_a_row_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
+) -> None:
+    path = tmp_path / "haystacks.jsonl"
+    asked = [{"question": f"Who is number {each}?", "answer": "Number 7 is Ann."} for each in range(3)]
+    needles = [{**each, "accepted": ["Ann"], "position": 1} for each in asked]
+    lines = [{"items": ["It is late.", "Ann came in.", "She left."], "needles": needles}]
+    lines.append({"needles": [{"question": "Ann came in. Who came in?", "answer": "Ann."}]})
+    path.write_text("\n".join(map(json.dumps, lines)))
+    pages = []
+    for index in ("0", "1", "2", "3"):
+        code = call(monkeypatch, "show", str(path), "--model", str(model_folder), "--needles", "2", "--index", index)
+        assert code == (0 if index != "3" else 2)
+        pages.append(capsys.readouterr())
+    first, second, third = sorted(page.out for page in pages[:3])
+    assert first.startswith("own, line 1 of haystacks.jsonl, needles 1 to 1")
+    assert "1 ▸ «Ann» came in." in first
+    assert second.startswith("own, line 1 of haystacks.jsonl, needles 2 to 3")
+    assert third.startswith("own, line 2 of haystacks.jsonl, needles 1 to 1")
+    assert "Who came in?" in third
+    assert "--index 3 is beyond the 3 rows" in pages[3].err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,27 +43,81 @@ def test_written_records_read_back_equal(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_meta_may_be_left_out() -> None:
-    line = to_json(HAYSTACK).replace(', "meta": {"length": 5}', "")
-    assert from_json(Haystack, line).meta == {}
+def test_items_questions_and_answers_suffice() -> None:
+    needles = [{"question": "Which?", "answer": "This."}, {"question": "Why?", "answer": "So.", "accepted": ["So"]}]
+    assert from_json(Haystack, json.dumps({"items": ["One."], "needles": needles}), 12) == Haystack(
+        "12",
+        "own",
+        "",
+        ("One.",),
+        (
+            Needle("12/0", "12/0", "Which?", "This.", ("This.",), -1),
+            Needle("12/1", "12/1", "Why?", "So.", ("So",), -1),
+        ),
+    )
+
+
+def test_a_haystack_whose_questions_hold_the_text_has_no_items() -> None:
+    haystack = Haystack("1", "own", "", (), (Needle("1/0", "1/0", "One. Which?", "This.", ("This.",), -1),))
+    assert "items" not in json.loads(to_json(haystack))
+    assert from_json(Haystack, to_json(haystack)) == haystack
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"items": []}, "Haystack.items is empty: give the text, or leave items out where the questions hold it"),
+        ({"items": ["One.", " \n"]}, "Haystack.items[1] is empty: leave it out"),
+        ({"items": "One."}, 'Haystack.items should be a list of strings, not "One."'),
+        ({"text": "One."}, "Haystack has no field 'text'; its fields are id, task, preamble, items, needles, meta"),
+        ({"needles": []}, "Haystack.needles is empty: ask at least one question"),
+        ({"needles": ["Which?"]}, 'needles[0] should be an object, not "Which?"'),
+        ({"needles": [{"question": "Which?"}]}, "needles[0] lacks the field 'answer'"),
+        ({"needles": [{"question": " ", "answer": "x"}]}, "needles[0].question is empty: ask something"),
+        ({"needles": [{"question": "?", "answer": ""}]}, "needles[0].answer is empty: give the text to train on"),
+        ({"needles": [{"question": "?", "answer": 7}]}, "needles[0].answer should be a string, not 7"),
+        ({"needles": [{"question": "?", "answer": "x", "gold": 1}]}, "needles[0] has no field 'gold'"),
+        (
+            {"needles": [{"question": "?", "answer": "x", "accepted": ["x", ""]}]},
+            "needles[0].accepted[1] is empty: leave it out",
+        ),
+        (
+            {"needles": [{"question": "?", "answer": "x", "position": 1}]},
+            "needles[0].position is 1, but there are 1 items, counted from 0; it may be left out",
+        ),
+    ],
+)
+def test_a_haystack_that_cannot_be_meant_is_named_with_its_fault(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "haystacks.jsonl"
+    good = {"items": ["One."], "needles": [{"question": "Which?", "answer": "This."}]}
+    path.write_text(json.dumps(good) + "\n\n" + json.dumps(good | change) + "\n")
+    with pytest.raises(DataError) as error:
+        list(read(Haystack, path))
+    assert str(error.value).startswith(f"{path}, line 3: {message}")
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ('{"id": "1"', "not a JSON record"),
-        ("[1]", "a Needle is a JSON object, not list"),
-        ('{"id": "1"}', "Needle lacks the field 'group'"),
+        ("[1]", "Needle should be an object, not [1]"),
+        ('{"id": "1"}', "Needle lacks the field 'question'"),
         (
             to_json(NEEDLE).replace('"position": 1', '"position": "1"'),
-            "Needle.position should be int, not str",
+            'Needle.position should be an integer, not "1"',
         ),
         (
             to_json(NEEDLE).replace('"position": 1', '"position": true'),
-            "Needle.position should be int, not bool",
+            "Needle.position should be an integer, not true",
         ),
-        (to_json(NEEDLE).replace('["9318"]', "[9318]"), "Needle.accepted should hold strings only"),
-        (to_json(NEEDLE).replace('"group"', '"grup"'), "Needle has no field 'grup'"),
+        (to_json(NEEDLE).replace('["9318"]', "[9318]"), "Needle.accepted[0] should be a string, not 9318"),
+        (
+            to_json(NEEDLE).replace('"group"', '"grup"'),
+            "Needle has no field 'grup'; its fields are id, group, question",
+        ),
+        (to_json(NEEDLE).replace("9318.", "\\ud800"), "it holds half of a surrogate pair"),
     ],
 )
 def test_a_malformed_line_is_named_with_its_fault(tmp_path: Path, line: str, message: str) -> None:
@@ -80,6 +135,11 @@ def test_a_missing_file_is_a_user_error(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_text_is_a_user_error(tmp_path: Path) -> None:
-    (tmp_path / "x.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="not UTF-8 text at byte 0"):
+    (tmp_path / "x.jsonl").write_bytes(b"\n\xff\xfe\x00")
+    with pytest.raises(DataError, match="line 2: not UTF-8 text at byte 0"):
         list(read(Needle, tmp_path / "x.jsonl"))
+
+
+def test_a_mark_of_the_encoding_is_read_over(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text(to_json(HAYSTACK), encoding="utf-8-sig")
+    assert list(read(Haystack, tmp_path / "x.jsonl")) == [HAYSTACK]

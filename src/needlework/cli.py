@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from needlework import cli_data
+from needlework import cli_convert, cli_data
 from needlework.errors import RecipeError, UserError
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ app = typer.Typer(
 )
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a YAML file.")]
+Data = Annotated[
+    Path | None, typer.Option("--data", metavar="FILE", help="Train on these haystacks of your own instead.")
+]
 Set = cli_data.Set
 Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the results.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
@@ -39,33 +42,45 @@ CONTINUE = "Stopped. The same command continues where this one stopped."
 
 
 @app.command()
-def run(recipe: RecipeName, output: Output = None, set: Set = None, dry_run: DryRun = False) -> None:
+def run(
+    recipe: RecipeName = "smollm2-135m",
+    data: Data = None,
+    output: Output = None,
+    set: Set = None,
+    dry_run: DryRun = False,
+) -> None:
     """Evaluate, finetune, evaluate again, compare and report."""
     from needlework import pipeline
     from needlework.progress import Terminal
 
-    loaded = _recipe(recipe, set)
+    loaded = _recipe(recipe, set, data)
     if dry_run:
         _print_plan(loaded)
         return
-    folder = output or Path("runs") / Path(recipe).stem
+    folder = output or Path("runs") / (data or Path(recipe)).stem
     _interruptible()
     _print_comparison(pipeline.run(loaded, folder, Terminal()))
     print(f"Report: {folder / 'report.html'}")
 
 
 @app.command()
-def finetune(recipe: RecipeName, output: Output = None, set: Set = None, dry_run: DryRun = False) -> None:
-    """Finetune the recipe's model on its synthetic haystacks; torchrun and accelerate may launch it."""
+def finetune(
+    recipe: RecipeName = "smollm2-135m",
+    data: Data = None,
+    output: Output = None,
+    set: Set = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Finetune the recipe's model on its synthetic haystacks, or on your own; torchrun and accelerate may launch it."""
     from needlework import pipeline, processes
     from needlework.progress import Terminal
 
-    loaded = _recipe(recipe, set)
+    loaded = _recipe(recipe, set, data)
     if dry_run:
         _print_plan(loaded)
         return
     _interruptible()
-    folder = pipeline.finetune(loaded, output or Path("runs") / Path(recipe).stem, Terminal())
+    folder = pipeline.finetune(loaded, output or Path("runs") / (data or Path(recipe)).stem, Terminal())
     if processes.is_first():
         print(f"Model: {folder}")
 
@@ -174,6 +189,7 @@ def generate(
 
 app.command()(cli_data.show)
 app.command()(cli_data.inspect)
+app.add_typer(cli_convert.app, name="convert")
 
 
 @app.command(name="list")
@@ -209,10 +225,11 @@ def _generate_official(path: Path, output: Path, model: str | None, seed: int | 
     print(f"{manifest['rows']} rows: {output}")
 
 
-def _recipe(name: str, overrides: list[str] | None) -> Recipe:
+def _recipe(name: str, overrides: list[str] | None, data: Path | None = None) -> Recipe:
+    from needlework import own_data
     from needlework import recipe as recipes
 
-    return cli_data.checked(recipes.load(name, overrides or ()))
+    return cli_data.checked(recipes.load(name, [*(own_data.overrides(data) if data else []), *(overrides or [])]))
 
 
 def _default(field: Any) -> Any:
@@ -221,12 +238,13 @@ def _default(field: Any) -> Any:
 
 
 def _print_plan(recipe: Recipe) -> None:
+    from needlework import own_data
     from needlework import recipe as recipes
 
-    data, train = recipe.data, recipe.train
+    rows, answers = own_data.count(recipe)
+    train = recipe.train
     print(recipes.dump(recipe), end="")
-    answers = data.haystacks * data.needles * train.epochs
-    print(f"# {answers} answers in {recipe.steps} steps of {train.batch_size} haystacks")
+    print(f"# {answers * train.epochs} answers in {train.steps(rows)} steps of {train.batch_size} haystacks")
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:

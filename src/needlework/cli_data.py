@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from needlework.errors import RecipeError
+from needlework.errors import RecipeError, UserError
 
 if TYPE_CHECKING:
     from needlework.looking.inspection import Again
     from needlework.recipe import Recipe
 
-Source = Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")]
+Source = Annotated[
+    str, typer.Argument(metavar="TASK|RECIPE|FILE", help="A task's name, a recipe's, a YAML file, or your haystacks.")
+]
 Tokenizer = Annotated[str | None, typer.Option("--model", help="Whose tokenizer counts; default: the recipe's.")]
 MaxTokens = Annotated[int | None, typer.Option(help="Bound of prompt and answer.")]
 Needles = Annotated[int | None, typer.Option(help="Needles in each haystack.")]
@@ -36,12 +38,18 @@ def show(
     from rich.console import Console
 
     from needlework import pipeline
+    from needlework import recipe as recipes
     from needlework.looking.show import show as page
 
     values = {"model.name": model, "data.max_tokens": max_tokens, "data.needles": needles, "seed": seed}
-    # A sample does not depend on how many there are.
-    loaded = synthetic(source, {**values, "data.haystacks": index + 1}, set)
-    data = pipeline.dataset(loaded, pipeline.make_renderer(loaded.model))
+    if Path(source).suffix == ".jsonl":
+        loaded = recipes.parse({"data": {"file": source}}, changes(values, set))
+    else:
+        # A sample does not depend on how many there are.
+        loaded = synthetic(source, {**values, "data.haystacks": index + 1}, set)
+    data = pipeline.training_data(loaded, pipeline.make_renderer(loaded.model))
+    if index >= len(data):
+        raise UserError(f"--index {index} is beyond the {len(data)} rows of {source}, which are counted from 0.")
     console = Console(highlight=False)
     console.print(page(data, index, full=full, plain=console.no_color or not console.color_system))
 
@@ -76,13 +84,17 @@ def synthetic(source: str, values: dict[str, Any], overrides: list[str] | None) 
     from needlework import recipe as recipes
     from needlework.tasks import TASKS
 
-    changes = [f"{key}={value}" for key, value in values.items() if value is not None] + (overrides or [])
     if source in TASKS:
-        return checked(recipes.parse({"data": {"task": source}}, changes))
+        return checked(recipes.parse({"data": {"task": source}}, changes(values, overrides)))
     if source not in recipes.names() and not Path(source).exists():
         known = ", ".join([*TASKS, *recipes.names()])
         raise RecipeError(f"there is no task, recipe or file {source!r}. Known: {known}.")
-    return checked(recipes.load(source, changes))
+    return checked(recipes.load(source, changes(values, overrides)))
+
+
+def changes(values: Mapping[str, Any], overrides: list[str] | None) -> list[str]:
+    """Return the changes of a recipe: values that are given, and then overrides."""
+    return [f"{key}={value}" for key, value in values.items() if value is not None] + (overrides or [])
 
 
 def checked(recipe: Recipe) -> Recipe:

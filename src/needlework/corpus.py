@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, StringConstraints, ValidationError
 
@@ -86,16 +86,7 @@ def passages(source: str | None = None) -> tuple[Passage, ...]:
     if source is None:
         return _merged(squad("train"))
     path = Path(source)
-    if not path.exists():
-        raise DataError(f"cannot read {path}: there is no such file or folder")
-    if path.is_dir():
-        found = _merged(_read_folder(path))
-    elif path.suffix == ".jsonl":
-        found = _merged(_read_jsonl(path))
-    elif path.suffix == ".json":
-        found = _merged(_read_squad(path))
-    else:
-        raise DataError(f"{path} is neither a .json or .jsonl file of questions nor a folder of .txt files.")
+    found = _merged(_read_folder(path) if path.is_dir() else read_questions(path))
     if not found:
         raise DataError(f"{path} holds no text.")
     evaluated = {passage.text for passage in squad("eval")}
@@ -105,6 +96,19 @@ def passages(source: str | None = None) -> tuple[Passage, ...]:
             f"{overlap[0].text[:40]!r}. Remove them: who trains on them can no longer evaluate."
         )
     return found
+
+
+def read_questions(path: Path) -> Iterator[Passage]:
+    """Return the passages of a file of questions (see `passages`) as they stand there.
+
+    Raises:
+        DataError: If the file cannot be read or is malformed; names file and line.
+    """
+    if not path.exists():
+        raise DataError(f"cannot read {path}: there is no such file or folder")
+    if path.suffix not in (".json", ".jsonl"):
+        raise DataError(f"{path} is neither a .json or .jsonl file of questions nor a folder of .txt files.")
+    return _read_jsonl(path) if path.suffix == ".jsonl" else _read_squad(path)
 
 
 def digest(source: str) -> str:
@@ -167,6 +171,9 @@ class _Squad(BaseModel):
     data: list[_Article]
 
 
+Row = TypeVar("Row", bound=BaseModel)
+
+
 class _Row(BaseModel):
     context: Filled
     question: Filled
@@ -189,17 +196,25 @@ def _read_squad(path: Path) -> Iterator[Passage]:
 
 
 def _read_jsonl(path: Path) -> Iterator[Passage]:
+    for _, row in read_rows(path, _Row):
+        yield Passage(_on_one_line(row.title or ""), row.context, (Question(row.question, tuple(row.answers)),))
+
+
+def read_rows(path: Path, kind: type[Row]) -> Iterator[tuple[int, Row]]:
+    """Yield the number of each line of a JSONL file, from 1, and what it holds.
+
+    Raises:
+        DataError: If the file cannot be read or is malformed; names file and line.
+    """
     # Not splitlines, which also splits at characters that JSON allows inside strings.
     for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = _Row.model_validate(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {number}: not JSON: {error.msg} at column {error.colno}") from None
-        except ValidationError as error:
-            raise DataError(f"{path}, line {number}: {_fault(error)}") from None
-        yield Passage(_on_one_line(row.title or ""), row.context, (Question(row.question, tuple(row.answers)),))
+        if line.strip():
+            try:
+                yield number, kind.model_validate(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}, line {number}: not JSON: {error.msg} at column {error.colno}") from None
+            except ValidationError as error:
+                raise DataError(f"{path}, line {number}: {_fault(error)}") from None
 
 
 def _read_folder(folder: Path) -> Iterator[Passage]:

@@ -1,7 +1,8 @@
 """The records that cross between stages, and their one reader and one writer.
 
 A `Haystack` is one context with the `Needle`s asked of it; a `Prediction` is what a model answered.
-All three are stored as JSON, one record a line.
+All three are stored as JSON, one record a line. Who writes haystacks by hand needs their items, and of each
+needle the question and the answer; the reader fills in the rest.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -30,7 +31,7 @@ class Needle:
     accepted: tuple[str, ...]
     """The strings that count as found when scoring."""
     position: int
-    """Index, from 0, of the gold item; -1 where no item holds the answer."""
+    """Index, from 0, of the gold item; -1 where no item holds the answer, or it is not known which does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,65 +80,139 @@ class Prediction:
 
 Record = TypeVar("Record", Needle, Haystack, Prediction)
 
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "str": str,
-    "int": int,
-    "bool": bool,
-    "int | None": (int, type(None)),
-    "tuple[str, ...]": list,
-    "tuple[Needle, ...]": list,
-    "dict[str, Any]": dict,
-    "dict[str, bool]": dict,
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "str": (str, "a string"),
+    "int": (int, "an integer"),
+    "bool": (bool, "true or false"),
+    "int | None": ((int, type(None)), "an integer or null"),
+    "tuple[str, ...]": (list, "a list of strings"),
+    "tuple[Needle, ...]": (list, "a list of objects"),
+    "dict[str, Any]": (dict, "an object"),
+    "dict[str, bool]": (dict, "an object"),
 }
+"""By a field's type: the types that JSON has for it, and what to call them."""
+
+_FILLED_IN: dict[tuple[type, str], Callable[[str, dict[str, Any]], Any]] = {
+    (Haystack, "id"): lambda name, fields: name,
+    (Haystack, "task"): lambda name, fields: "own",
+    (Haystack, "preamble"): lambda name, fields: "",
+    (Haystack, "items"): lambda name, fields: (),
+    (Haystack, "meta"): lambda name, fields: {},
+    (Needle, "id"): lambda name, fields: name,
+    (Needle, "group"): lambda name, fields: fields["id"],
+    (Needle, "accepted"): lambda name, fields: (fields["answer"],),
+    (Needle, "position"): lambda name, fields: -1,
+    (Prediction, "extra"): lambda name, fields: {},
+}
+"""What a field is that a line leaves out, from the record's name and the fields before it."""
+
+_NOT_EMPTY = {
+    "items": "give the text, or leave items out where the questions hold it",
+    "needles": "ask at least one question",
+    "question": "ask something",
+    "answer": "give the text to train on",
+}
+"""Fields of haystacks and needles that hold something where they are given, and what to do if not."""
 
 
 def to_json(record: Haystack | Needle | Prediction) -> str:
     """Return the record as one line of JSON, without the newline."""
-    return json.dumps(dataclasses.asdict(record), ensure_ascii=False)
+    fields = dataclasses.asdict(record)
+    if not fields.get("items", True):
+        del fields["items"]  # as the reader wants it
+    return json.dumps(fields, ensure_ascii=False)
 
 
-def from_json(kind: type[Record], line: str) -> Record:
+def from_json(kind: type[Record], line: str, number: int = 1) -> Record:
     """Read one record of the given kind from a line of JSON.
 
+    Args:
+        kind: Haystack, Needle or Prediction.
+        line: The JSON.
+        number: Of the line, from 1: the id of a haystack that has none.
+
     Raises:
-        DataError: If the line is not JSON, or a field is missing, unknown or of the wrong type.
+        DataError: If the line is not JSON, or a field is missing, unknown, empty or of the wrong type.
     """
     try:
         value = json.loads(line)
+        # A model may say what is no text; nobody can train on it.
+        if kind is not Prediction and "\\u" in line:
+            json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise DataError(f"not a JSON record: {error.msg} at column {error.colno}") from None
-    return _build(kind, value)
+    except UnicodeEncodeError:
+        raise DataError("not text: it holds half of a surrogate pair, such as \\ud800") from None
+    record = _build(kind, value, str(number))
+    if isinstance(record, Haystack):
+        _check_positions(record)
+    return record
 
 
-def _build(kind: type[Record], value: object) -> Record:
-    name = kind.__name__
+def _build(kind: type[Record], value: object, name: str, place: str = "") -> Record:
+    """Build a record.
+
+    Args:
+        kind: Haystack, Needle or Prediction.
+        value: What the JSON holds.
+        name: The record's id where it has none.
+        place: Where in the line the record is, for messages.
+    """
+    place = place or kind.__name__
     if not isinstance(value, dict):
-        raise DataError(f"a {name} is a JSON object, not {type(value).__name__}")
+        raise DataError(f"{place} should be an object, not {_short(value)}")
     fields = {each.name: each for each in dataclasses.fields(kind)}
     if unknown := sorted(set(value) - set(fields)):
-        raise DataError(f"{name} has no field {unknown[0]!r}; its fields are {', '.join(fields)}")
+        raise DataError(f"{place} has no field {unknown[0]!r}; its fields are {', '.join(fields)}")
     values: dict[str, Any] = {}
     for key, each in fields.items():
-        if key not in value:
-            if each.default_factory is dataclasses.MISSING:
-                raise DataError(f"{name} lacks the field {key!r}")
-            continue
-        values[key] = _convert(f"{name}.{key}", str(each.type), value[key])
+        if key in value:
+            values[key] = _convert(f"{place}.{key}", str(each.type), value[key], values)
+        elif (kind, key) in _FILLED_IN:
+            values[key] = _FILLED_IN[kind, key](name, values)
+        else:
+            raise DataError(f"{place} lacks the field {key!r}")
+        if kind is not Prediction and key in value and key in _NOT_EMPTY and _is_blank(value[key]):
+            raise DataError(f"{place}.{key} is empty: {_NOT_EMPTY[key]}")
     return kind(**values)
 
 
-def _convert(name: str, kind: str, value: Any) -> Any:
+def _convert(place: str, kind: str, value: Any, fields: dict[str, Any]) -> Any:
+    types, called = _KINDS[kind]
     # bool is a subclass of int, so `true` would pass for a position.
-    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
-        raise DataError(f"{name} should be {kind}, not {type(value).__name__}")
+    if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
+        raise DataError(f"{place} should be {called}, not {_short(value)}")
     if kind == "tuple[Needle, ...]":
-        return tuple(_build(Needle, part) for part in cast("list[object]", value))
+        # Messages about needles are long enough without the name of the record.
+        parts = enumerate(cast("list[object]", value))
+        return tuple(_build(Needle, part, f"{fields['id']}/{index}", f"needles[{index}]") for index, part in parts)
     if kind == "tuple[str, ...]":
-        parts = cast("list[object]", value)
-        if not all(isinstance(part, str) for part in parts):
-            raise DataError(f"{name} should hold strings only")
-        return tuple(parts)
+        strings = cast("list[Any]", value)
+        for index, part in enumerate(strings):
+            if not isinstance(part, str):
+                raise DataError(f"{place}[{index}] should be a string, not {_short(part)}")
+            if _is_blank(part):
+                raise DataError(f"{place}[{index}] is empty: leave it out")
+        return tuple(strings)
     return value
+
+
+def _is_blank(value: Any) -> bool:
+    return not (value.strip() if isinstance(value, str) else value)
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:40] + "…"
+
+
+def _check_positions(haystack: Haystack) -> None:
+    for index, needle in enumerate(haystack.needles):
+        if not -1 <= needle.position < len(haystack.items):
+            raise DataError(
+                f"needles[{index}].position is {needle.position}, but there are {len(haystack.items)} items, "
+                f"counted from 0; it may be left out"
+            )
 
 
 def read(kind: type[Record], path: str | os.PathLike[str]) -> Iterator[Record]:
@@ -146,19 +221,29 @@ def read(kind: type[Record], path: str | os.PathLike[str]) -> Iterator[Record]:
     Raises:
         DataError: If the file cannot be read or a line is malformed; names file and line.
     """
+    return (record for _, record in read_lines(kind, path))
+
+
+def read_lines(kind: type[Record], path: str | os.PathLike[str]) -> Iterator[tuple[int, Record]]:
+    """Yield the number of each line of a JSONL file, from 1, and its record.
+
+    Raises:
+        DataError: If the file cannot be read or a line is malformed; names file and line.
+    """
     path = Path(path)
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     try:
-                        yield from_json(kind, line)
+                        # Some editors begin a file with a mark of its encoding.
+                        yield number, from_json(kind, line.decode("utf-8-sig"), number)
+                    except UnicodeDecodeError as error:
+                        raise DataError(f"{path}, line {number}: not UTF-8 text at byte {error.start}") from None
                     except DataError as error:
                         raise DataError(f"{path}, line {number}: {error}") from None
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"cannot read {path}: not UTF-8 text at byte {error.start}") from None
 
 
 def write(records: Iterable[Haystack | Prediction], path: str | os.PathLike[str]) -> int:
@@ -166,9 +251,14 @@ def write(records: Iterable[Haystack | Prediction], path: str | os.PathLike[str]
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     count = 0
-    with temporary.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(to_json(record) + "\n")
-            count += 1
-    temporary.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            for record in records:
+                file.write(to_json(record) + "\n")
+                count += 1
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     return count

@@ -9,22 +9,20 @@ import gc
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from needlework import processes
 from needlework import recipe as recipes
-from needlework.errors import RecipeError, UserError
+from needlework.errors import RecipeError
 from needlework.progress import Progress, Silent
 from needlework.recipe import Evaluate, Model, Recipe
 from needlework.storage import difference, write_json, write_text
 
 if TYPE_CHECKING:
-    from needlework.benchmarks import Benchmark
+    from needlework.dataset.own import OwnDataset
     from needlework.dataset.synthetic import SyntheticDataset
     from needlework.models.chat import Renderer
-    from needlework.tasks.draft import Draft
 
 DONE = "done"
 """Marker of a finished evaluation."""
@@ -45,19 +43,13 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
         UserError: If the recipe, the model or the folder is not usable; says why.
     """
     progress, output = progress or Silent(), Path(output)
-    if processes.count() > 1:
-        raise processes.agreed(
-            UserError(
-                f"a run evaluates in one process, and {processes.count()} were launched. Launch `needlework finetune` "
-                f"with the same --output, then continue with `needlework run` by itself."
-            )
-        )
+    processes.refuse_several()
     recipe = _settle(recipe, output)
     if is_finished(output):
         progress.say(f"Nothing to do: {output} is finished.")
         return _load(output / "comparison.json")
     if not (output / "train" / "summary.json").exists():
-        _check_training(recipe, _renderer(recipe.model, progress))
+        _check_training(recipe, _renderer(recipe.model, progress), progress)
     evaluate(recipe.model, recipe.evaluate, recipe.seed, output / "before", progress)
     finetune(recipe, output, progress)
     tuned = recipe.model.model_copy(update={"name": str(output / "train" / "model")})
@@ -90,13 +82,14 @@ def evaluate(model: Model, benchmarks: Evaluate, seed: int, folder: Path, progre
         _same_settings(path, settings)
     if (folder / DONE).exists():
         return
+    from needlework.asking import build
     from needlework.environment import describe
     from needlework.inference.evaluate import evaluate as ask
     from needlework.inference.hf import HFBackend
 
     progress.say(f"Evaluating {model.name}")
     renderer = _renderer(model, progress)
-    built = _benchmarks(benchmarks, seed, renderer)
+    built = build(benchmarks, seed, renderer)
     if not path.exists():
         write_json(folder / "environment.json", describe())
         write_json(path, settings)
@@ -139,31 +132,28 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     if (folder / "summary.json").exists():
         return folder / "model"
     renderer = _renderer(recipe.model, progress)
-    processes.first(lambda: _check_training(recipe, renderer))
+    processes.first(lambda: _check_training(recipe, renderer, progress))
     from needlework.models.loading import load_model
     from needlework.train.arguments import TrainSettings
     from needlework.train.held_out import HeldOut
+    from needlework.train.metrics import note
     from needlework.train.samples import supervised
     from needlework.train.trainer import finetune as train
 
     told = recipe.train.model_dump(exclude={"check"})
     settings = TrainSettings(**told, precision=cast(Any, recipe.model.precision), seed=recipe.seed)
-    data, check = dataset(recipe, renderer), recipe.train.check
+    data, check = training_data(recipe, renderer), recipe.train.check
     held_out = HeldOut(data.held_out(check.needles), steps=check.steps, target=check.target) if check else None
-    progress.say(f"Finetuning on {len(data)} haystacks of {data.num_needles} needles, {recipe.steps} steps")
+    steps = recipe.train.steps(len(data))
+    progress.say(f"Finetuning on {data}, {steps} steps")
     progress.say(f"  {supervised(renderer.pack(data[0]), renderer)}")
     # Under autocast the weights stay fp32, so that small updates are not rounded away. The trainer places them.
     model = load_model(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code, place=False)
     with progress.bar("  train") as update:
-        update(0, recipe.steps)
-        checked = ""
+        update(0, steps)
 
         def show(row: dict[str, Any]) -> None:
-            nonlocal checked
-            if "held_out_value" in row:
-                checked = f", {row['held_out_value']:.0%} of held-out values found"
-            note = f"loss {row['loss']:.3f}, {row['answer_accuracy']:.0%} of answer tokens right{checked}"
-            update(row["step"], row["steps"], f"{note}, {row['answers_per_second']:.3g} answers/s")
+            update(row["step"], row["steps"], note(row))
 
         target = train(model, renderer, data, settings, folder, show, held_out)
     del model
@@ -171,11 +161,20 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     return target
 
 
+def training_data(recipe: Recipe, renderer: Renderer) -> SyntheticDataset | OwnDataset:
+    """Return the haystacks that a recipe trains on, of a task or of a file."""
+    from needlework.own_data import load
+
+    return load(recipe, renderer) if recipe.data.file is not None else dataset(recipe, renderer)
+
+
 def dataset(recipe: Recipe, renderer: Renderer) -> SyntheticDataset:
-    """Return the haystacks of a recipe, made when asked for."""
+    """Return the synthetic haystacks of a recipe, made when asked for."""
     from needlework.dataset.synthetic import SyntheticDataset
     from needlework.tasks import make_task
 
+    if recipe.data.file is not None:
+        raise RecipeError(f"data.file is {recipe.data.file}: only synthetic haystacks are written as training data.")
     return SyntheticDataset(
         task=make_task(recipe.data.task, recipe.data.params),
         size=recipe.data.haystacks,
@@ -206,10 +205,13 @@ def report(output: Path, progress: Progress | None = None) -> Path:
 
 def _settle(recipe: Recipe, output: Path) -> Recipe:
     """Resolve what is left open, and write the recipe into the folder or check it against the one there."""
+    from needlework.own_data import pin
+
     path = output / "recipe.yaml"
     # A recipe of which nothing was made, because it had a mistake, may be mended in place.
     if path.exists() and any((output / stage).exists() for stage in ("before", "train", "after")):
         saved = recipes.load(path)
+        recipe = pin(recipe, saved)
         if recipe.model.precision == "auto":
             model = recipe.model.model_copy(update={"precision": saved.model.precision})
             recipe = recipe.model_copy(update={"model": model})
@@ -220,7 +222,7 @@ def _settle(recipe: Recipe, output: Path) -> Recipe:
         return recipe
     from needlework.environment import describe
 
-    recipe = recipe.model_copy(update={"model": _with_precision(recipe.model)})
+    recipe = pin(recipe.model_copy(update={"model": _with_precision(recipe.model)}))
     write_json(output / "environment.json", describe())
     write_text(path, recipes.dump(recipe))
     return recipe
@@ -232,7 +234,7 @@ def _with_precision(model: Model) -> Model:
     return model.model_copy(update={"precision": fastest_precision()}) if model.precision == "auto" else model
 
 
-def _check_training(recipe: Recipe, renderer: Renderer) -> None:
+def _check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> None:
     """Refuse at once what would otherwise fail after the first evaluation, or in the middle of training."""
     from needlework.models.loading import load_config
     from needlework.train.supported import check
@@ -246,7 +248,12 @@ def _check_training(recipe: Recipe, renderer: Renderer) -> None:
             f"data.max_tokens is {recipe.data.max_tokens}, but the context of {recipe.model.name} is {context} tokens. "
             f"Lower data.max_tokens."
         )
-    dataset(recipe, renderer).largest()
+    if recipe.data.file is not None:
+        progress.say(f"Checking {recipe.data.file}")
+    data = training_data(recipe, renderer)
+    data.largest()
+    if recipe.train.check:
+        data.held_out(recipe.train.check.needles)
 
 
 def _same_settings(path: Path, settings: dict[str, Any]) -> None:
@@ -278,23 +285,3 @@ def _renderer(model: Model, progress: Progress) -> Renderer:
     if notice := embedded.notice(model.name):
         progress.say(notice)
     return make_renderer(model)
-
-
-def _benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Benchmark]:
-    from needlework.benchmarks import knowledge, kv, mdqa
-    from needlework.dataset.budget import Budget
-    from needlework.dataset.composer import Composer
-
-    counter = Composer(renderer)
-
-    def fit_needles(draw: Callable[[int], Draft], max_tokens: int, num_needles: int) -> tuple[Draft, int]:
-        return Budget(max_tokens, counter).fit(draw, min_items=num_needles, num_needles=num_needles)
-
-    built = []
-    if chosen.kv:
-        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=fit_needles))
-    if chosen.knowledge:
-        built.append(knowledge.build(**chosen.knowledge.model_dump(), seed=seed))
-    if chosen.mdqa:
-        built.append(mdqa.build(**chosen.mdqa.model_dump(), seed=seed))
-    return built

@@ -47,6 +47,21 @@ def share(batch_size: int) -> int:
     return batch_size // processes
 
 
+def refuse_several() -> None:
+    """Refuse to run all stages in several processes.
+
+    Raises:
+        UserError: Says what to launch instead.
+    """
+    if count() > 1:
+        raise agreed(
+            UserError(
+                f"a run evaluates in one process, and {count()} were launched. Launch `needlework finetune` with the "
+                f"same --output, then continue with `needlework run` by itself."
+            )
+        )
+
+
 def first(work: Callable[[], Result]) -> Result:
     """Let the first process do something while the others wait, and return its result in all of them.
 

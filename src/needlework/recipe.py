@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import os
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from needlework.corpus import Half
 from needlework.errors import RecipeError
+from needlework.overrides import apply
 
 Kind = TypeVar("Kind", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -39,9 +39,17 @@ class Model(Section):
     """A system message; by default none, as the paper does for open models."""
 
 
-class Data(Section):
-    """The synthetic haystacks to train on."""
+OF_TASKS = ("task", "params", "haystacks", "items")
+"""Keys of `data` that say which haystacks to make, and have nothing to say about a file's."""
 
+
+class Data(Section):
+    """The haystacks to train on: those of a synthetic task, or of a file."""
+
+    file: str | None = None
+    """A file of your own haystacks (docs/own-data.md), all of which take the place of a task's."""
+    sha256: str | None = None
+    """The checksum of `file`; a run notes it, and refuses to go on with another content."""
     task: str = "simple_dict"
     """The task; `needlework list tasks` shows them."""
     params: dict[str, Any] = {}
@@ -49,7 +57,8 @@ class Data(Section):
     haystacks: int = Field(350, ge=1)
     """Haystacks; the paper takes 350."""
     needles: int = Field(8, ge=1)
-    """Needles asked of each haystack; the paper asks 1, ours share the context."""
+    """Needles asked of each haystack; the paper asks 1, ours share the context. Of a file's, so many at most in
+    a row: a haystack with more is several rows."""
     max_tokens: int = Field(4096, ge=1)
     """Upper bound of a haystack's rendered prompt and longest answer, counted with the model's tokenizer."""
     items: tuple[int, int] | None = None
@@ -61,6 +70,15 @@ class Data(Section):
         if items is not None and not 1 <= items[0] <= items[1]:
             raise ValueError("give the fewest items, at least 1, then the most")
         return items
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Data:
+        if self.file is None and self.sha256 is not None:
+            raise ValueError("sha256 is that of file, which is not given")
+        for key in OF_TASKS:
+            if self.file is not None and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"file takes the place of a task's haystacks, so leave out {key}")
+        return self
 
 
 class Check(Section):
@@ -99,6 +117,10 @@ class Train(Section):
     """Steps between checkpoints, from which an interrupted training goes on."""
     check: Check | None = None
     """A check on held-out haystacks; by default none, and the model is that of the last step."""
+
+    def steps(self, rows: int) -> int:
+        """Return the optimizer steps on so many rows; the last batch of an epoch may be smaller."""
+        return -(-rows // self.batch_size) * self.epochs
 
 
 class KV(Section):
@@ -166,11 +188,6 @@ class Recipe(Section):
     train: Train = Train()
     evaluate: Evaluate = Evaluate(kv=KV(), mdqa=MDQA(), knowledge=Knowledge())
 
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the finetuning; the last batch of an epoch may be smaller."""
-        return -(-self.data.haystacks // self.train.batch_size) * self.train.epochs
-
 
 def names() -> list[str]:
     """Return the names of the recipes that ship with Needlework."""
@@ -209,7 +226,7 @@ def parse(values: dict[str, Any], overrides: Iterable[str] = ()) -> Recipe:
         RecipeError: Names the first wrong key, what it got and what it takes.
     """
     for override in overrides:
-        _override(values, override)
+        apply(values, override)
     return validate(Recipe, values, "the recipe")
 
 
@@ -252,29 +269,6 @@ def of_dataset(settings: Mapping[str, Any]) -> Recipe:
 def dump(recipe: Recipe) -> str:
     """Return the resolved recipe as YAML, every key written out."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    if not equals or not path:
-        raise RecipeError(f"--set {override!r} should look like train.learning_rate=1e-4.")
-    *parents, last = path.split(".")
-    section: Any = values
-    for parent in parents:
-        if section.get(parent) is None:
-            section[parent] = {}
-        section = section[parent]
-        if not isinstance(section, dict):
-            raise RecipeError(f"--set {override!r}: {parent} holds no keys.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"--set {override!r}: {text!r} is not a YAML value.") from None
-    # YAML 1.1 takes 1e-4 for a string, which nobody means.
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    section[last] = value
 
 
 def _fields(section: Any, path: tuple[int | str, ...]) -> list[str]:

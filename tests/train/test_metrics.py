@@ -11,7 +11,7 @@ import torch
 from needlework.dataset.encoded import IGNORED
 from needlework.errors import UserError
 from needlework.train.checkpoints import COMPLETE
-from needlework.train.metrics import Metrics, Tally
+from needlework.train.metrics import Metrics, Tally, note
 from needlework.train.shared_prefix import Layout
 
 
@@ -42,6 +42,17 @@ def test_a_line_a_step_is_written(tmp_path: Path) -> None:
     )
     assert (second["answers"], second["tokens"], second["held_out_value"]) == (16, 198, 0.25)
     assert first["answers_per_second"] > 0
+
+
+def test_progress_goes_on_showing_the_last_check(tmp_path: Path) -> None:
+    shown: list[str] = []
+    writer = Metrics(tmp_path / "metrics.jsonl", lambda row: shown.append(note(row).rsplit(", ", 1)[0]))
+    log(writer, 1)
+    log(writer, 2, held_out_value=0.25)
+    log(writer, 3)
+    start = "loss 0.500, 75% of answer tokens right"
+    assert shown == [start, *[f"{start}, 25% of held-out values found"] * 2]
+    assert ["held_out_value" in row for row in rows(tmp_path)] == [False, True, False]
 
 
 def test_only_the_first_process_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

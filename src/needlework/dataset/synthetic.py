@@ -59,6 +59,13 @@ class SyntheticDataset(Sequence[Haystack]):
     def __len__(self) -> int:
         return self.size
 
+    def __str__(self) -> str:
+        return f"{self.size:,} haystacks of {self.num_needles} needles"
+
+    def place(self, index: int) -> str:
+        """Return what tells sample `index` from all others."""
+        return f"sample {index} of seed {self.seed}"
+
     def largest(self) -> Haystack:
         """Return the largest haystack the settings allow.
 

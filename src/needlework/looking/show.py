@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+    from needlework.dataset.own import OwnDataset
     from needlework.dataset.synthetic import SyntheticDataset
 
 GOLD, SUPERVISED, MARKER = "bold black on yellow", ("bold white on dark_green", "bold white on green4"), "dim"
@@ -27,7 +28,7 @@ PAIR = re.compile(rf"({KEY.pattern}): (\d+)")
 Span = tuple[int, int]
 
 
-def show(data: SyntheticDataset, index: int, *, full: bool = False, plain: bool = False) -> Group:
+def show(data: SyntheticDataset | OwnDataset, index: int, *, full: bool = False, plain: bool = False) -> Group:
     """Return a page of a sample for `rich`: the chat of its first needle, the other needles, and its figures.
 
     Args:
@@ -46,7 +47,7 @@ def show(data: SyntheticDataset, index: int, *, full: bool = False, plain: bool 
     haystack, renderer = data[index], data.renderer
     rows = renderer.rows(haystack)
     answers = [_supervised(renderer, completion, plain) for _, completion in rows]
-    title = Text(f"{haystack.task}, sample {index} of seed {data.seed}", style="bold")
+    title = Text(f"{haystack.task}, {data.place(index)}", style="bold")
     parts: list[Text | Table] = [title, Text(), _chat(haystack, renderer, answers[0], full=full, plain=plain), Text()]
     if len(answers) > 1:
         parts += [Text("The other needles", style="bold"), Text(), _others(haystack, answers, full=full), Text()]

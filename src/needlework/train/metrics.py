@@ -18,6 +18,7 @@ from needlework.errors import UserError
 from needlework.memory import release
 from needlework.storage import write_text
 from needlework.train.checkpoints import folder_of, mark_complete
+from needlework.train.held_out import VALUE
 
 
 class Tally:
@@ -58,7 +59,10 @@ class Tally:
 
 
 class Metrics(TrainerCallback):
-    """Writes a line a step to metrics.jsonl and reports it; goes on with the file after a resume."""
+    """Writes a line a step to metrics.jsonl and reports it; goes on with the file after a resume.
+
+    What is reported holds the last held-out check besides.
+    """
 
     def __init__(self, path: Path, report: Callable[[dict[str, Any]], None]) -> None:
         self.path = path
@@ -69,6 +73,8 @@ class Metrics(TrainerCallback):
         self.before = 0.0
         """Seconds that earlier runs took."""
         self.start = time.perf_counter()
+        self.checked: dict[str, float] = {}
+        """What the last held-out check found."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         rows = []
@@ -103,9 +109,10 @@ class Metrics(TrainerCallback):
             "tokens": self.tokens,
             "answers_per_second": round((self.answers - self.resumed) / seconds, 3),
         }
-        row |= {key: value for key, value in logs.items() if key.startswith("held_out")}
-        self._write(row)
-        self.report(row)
+        checked = {key: value for key, value in logs.items() if key.startswith("held_out")}
+        self.checked |= checked
+        self._write(row | checked)
+        self.report(row | self.checked)
 
     def _write(self, row: dict[str, Any]) -> None:
         if self.kept is None:
@@ -121,6 +128,14 @@ class Metrics(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         mark_complete(folder_of(Path(args.output_dir), state.global_step))
+
+
+def note(row: dict[str, Any]) -> str:
+    """Return what to show of a reported line."""
+    parts = [f"loss {row['loss']:.3f}", f"{row['answer_accuracy']:.0%} of answer tokens right"]
+    if VALUE in row:
+        parts.append(f"{row[VALUE]:.0%} of held-out values found")
+    return ", ".join([*parts, f"{row['answers_per_second']:.3g} answers/s"])
 
 
 def _check_finite(step: int, logs: dict[str, Any]) -> None:

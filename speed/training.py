@@ -1,0 +1,225 @@
+"""How fast training is, against TRL: `python -m speed.training`, about twenty minutes on two cores.
+
+The embedded model, attention projections trainable, bf16 autocast, the same haystacks for both. TRL's `SFTTrainer` gets
+each answer as a prompt-completion row of its own, without activation checkpointing, which is its fastest setting here;
+packing cannot help, because one row fills `max_length`. Each measurement is a process of its own, so that its peak
+memory is its own; the first step is not counted, the median of the others is.
+
+The limit is what the step cannot do without: its matrix products and attention calls with random numbers of the same
+shapes, timed alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+CASES = ((1058, 1), (1058, 8), (3708, 1), (3708, 16), (3708, 32))
+"""Tokens of prompt and answer, and answers for each context."""
+STEPS = 3
+
+
+def main() -> None:
+    """Print a table: a line for each case."""
+    print(f"{'tokens':>7}{'K':>4}{'TRL, s':>9}{'ours, s':>9}{'ratio':>7}{'limit, s':>10}{'ours/limit':>11}", end="")
+    print(f"{'TRL, GiB':>10}{'ours, GiB':>11}   (seconds an answer)", flush=True)
+    peers: dict[int, dict[str, float]] = {}
+    for tokens, needles in CASES:
+        if tokens not in peers:
+            peers[tokens] = _child("trl", tokens, 1)
+        peer, ours, limit = peers[tokens], _child("ours", tokens, needles), _child("limit", tokens, needles)
+        seconds = f"{peer['seconds']:9.2f}{ours['seconds']:9.2f}{peer['seconds'] / ours['seconds']:7.1f}"
+        bound = f"{limit['seconds']:10.2f}{ours['seconds'] / limit['seconds']:11.2f}"
+        print(f"{tokens:7}{needles:4}{seconds}{bound}{peer['gib']:10.2f}{ours['gib']:11.2f}", flush=True)
+
+
+def _child(who: str, tokens: int, needles: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "speed.training", who, str(tokens), str(needles)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def child(who: str, tokens: int, needles: int) -> None:
+    """Measure one thing and print it: seconds an answer, and peak memory."""
+    seconds = {"trl": trl_steps, "ours": our_steps, "limit": limit_steps}[who](tokens, needles)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({"seconds": median(seconds[1:]) / needles, "gib": peak}))
+
+
+def _haystacks(tokens: int, needles: int) -> tuple[Any, Any]:
+    from needlework.dataset.synthetic import SyntheticDataset
+    from needlework.models.chat import Renderer
+    from needlework.models.loading import load_tokenizer
+    from needlework.tasks import make_task
+
+    renderer = Renderer(load_tokenizer("smollm2-135m"))
+    return SyntheticDataset(make_task("simple_dict", {}), 1 + STEPS, needles, tokens, renderer), renderer
+
+
+def our_steps(tokens: int, needles: int) -> list[float]:
+    """Train on packed rows, one a step; return the seconds of each step."""
+    from needlework.models.loading import load_model
+    from needlework.train.trainer import TrainSettings, finetune
+
+    data, renderer = _haystacks(tokens, needles)
+    settings = TrainSettings(
+        learning_rate=1e-5,
+        schedule="constant",
+        warmup_steps=0,
+        batch_size=1,
+        epochs=1,
+        trainable="attention",
+        lora_rank=16,
+        precision="bf16",
+        gradient_checkpointing=False,
+        max_grad_norm=1.0,
+        checkpoint_steps=1000,
+        seed=0,
+    )
+    ends = [0.0]
+    with tempfile.TemporaryDirectory() as folder:
+        report = lambda row: ends.append(row["seconds"])  # noqa: E731
+        finetune(load_model("smollm2-135m"), renderer, data, settings, Path(folder), report)
+    return [end - start for start, end in pairwise(ends)]
+
+
+def trl_steps(tokens: int, needles: int) -> list[float]:
+    """Train TRL's SFTTrainer on one row a step; return the seconds of each step."""
+    import datasets
+    import trl
+    from transformers import TrainerCallback
+
+    from needlework.models.loading import load_model
+    from needlework.train.trainable import select
+
+    data, renderer = _haystacks(tokens, needles)
+    rows = []
+    for haystack in data:
+        needle = haystack.needles[0]
+        # Rendered already: the same tokens as ours.
+        rows.append({"prompt": renderer.prompt(haystack, needle), "completion": renderer.completion(haystack, needle)})
+    ends: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            ends.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = trl.SFTConfig(
+            output_dir=folder,
+            per_device_train_batch_size=1,
+            max_steps=1 + STEPS,
+            learning_rate=1e-5,
+            lr_scheduler_type="constant",
+            max_length=tokens,
+            bf16=True,
+            use_cpu=True,
+            activation_checkpointing=False,
+            gradient_checkpointing=False,
+            dataloader_pin_memory=False,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+        model = select(load_model("smollm2-135m"), "attention", lora_rank=16)
+        trainer = trl.SFTTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=datasets.Dataset.from_list(rows),
+            processing_class=renderer.tokenizer,
+            callbacks=[Clock()],
+        )
+        start = time.perf_counter()
+        trainer.train()
+    return [end - begin for begin, end in pairwise([start, *ends])]
+
+
+def limit_steps(tokens: int, needles: int) -> list[float]:
+    """Time the matrix products and attention calls of a step alone; return the seconds of each repetition."""
+    import torch
+
+    from needlework.models.loading import load_model
+
+    config = load_model("smollm2-135m").config
+    data, renderer = _haystacks(tokens, needles)
+    row = renderer.pack(data[0])
+    torch.manual_seed(0)
+    parts = _Parts(config, len(row.prefix), [len(branch) for branch in row.branches], sum(row.answers))
+    seconds = []
+    for _ in range(1 + STEPS):
+        start = time.perf_counter()
+        for layer in range(config.num_hidden_layers):
+            parts.layer(first=layer == 0)
+        parts.head()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+class _Parts:
+    """The products and attention calls of one layer and of the head, in bf16.
+
+    Frozen weights need no gradient of their own, and the first layer none of its input.
+    """
+
+    def __init__(self, config: Any, prefix: int, branches: list[int], answers: int) -> None:
+        import torch
+
+        self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
+        self.prefix, self.branches = prefix, branches
+        hidden, inner, wide = config.hidden_size, config.intermediate_size, self.groups * config.head_dim
+        self.dim, rows = config.head_dim, prefix + sum(branches)
+        new = lambda *shape: torch.randn(*shape, dtype=torch.bfloat16)  # noqa: E731
+        attention = [(hidden, hidden), (wide, hidden), (wide, hidden), (hidden, hidden)]
+        mlp = [(inner, hidden), (inner, hidden), (hidden, inner)]
+        self.trained = [(new(rows, size[1]), new(*size), new(rows, size[0])) for size in attention]
+        self.frozen = [(new(rows, size[1]), new(*size), new(rows, size[0])) for size in mlp]
+        self.last = new(answers, hidden), new(config.vocab_size, hidden), new(answers, config.vocab_size)
+        self.new = new
+
+    def layer(self, *, first: bool) -> None:
+        for inputs, weight, gradient in self.trained:
+            inputs @ weight.T
+            gradient.T @ inputs
+            if not first or weight is self.trained[-1][1]:
+                gradient @ weight
+        for inputs, weight, gradient in self.frozen:
+            inputs @ weight.T
+            gradient @ weight
+        self._attention(1, self.heads, self.prefix, self.groups, self.prefix, causal=True)
+        shared = self.heads // self.groups
+        self._attention(1, self.groups, shared * sum(self.branches), self.groups, self.prefix, causal=False)
+        longest = max(self.branches)
+        self._attention(len(self.branches), self.heads, longest, self.heads, longest, causal=True)
+
+    def _attention(self, batch: int, heads: int, rows: int, groups: int, keys: int, *, causal: bool) -> None:
+        import torch
+
+        query = self.new(batch, heads, rows, self.dim).requires_grad_()
+        key, value = (self.new(batch, groups, keys, self.dim).requires_grad_() for _ in range(2))
+        output = torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, is_causal=causal, enable_gqa=heads != groups
+        )
+        output.backward(output.detach())
+
+    def head(self) -> None:
+        inputs, weight, gradient = self.last
+        inputs @ weight.T
+        gradient @ weight
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        child(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    else:
+        main()

@@ -1,0 +1,163 @@
+"""The user's own haystacks: a file, read whole, checked line by line, and cut into rows of at most so many needles.
+
+A haystack with more needles than a row may hold is several rows with the same context. Files are often sorted, by
+length or by source, so the rows are shuffled: once, by the seed, so that each epoch has the same order and a training
+that is resumed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from needlework.corpus import squad
+from needlework.errors import DataError
+from needlework.haystack import Haystack, read_lines
+from needlework.models.chat import Renderer
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A haystack with the needles that are trained on together."""
+
+    line: int
+    """Where it stands in the file, from 1."""
+    first: int
+    """How many needles of the same line are in rows before it."""
+    haystack: Haystack
+
+
+def read_rows(path: Path, max_needles: int) -> list[Row]:
+    """Read a file of haystacks, in rows of at most `max_needles` needles.
+
+    Raises:
+        DataError: If the file cannot be read, is empty, a line is malformed, an id comes twice, or a haystack holds
+            embedded evaluation text; names the line.
+    """
+    rows: list[Row] = []
+    lines: dict[tuple[str, str], int] = {}
+    for line, haystack in read_lines(Haystack, path):
+        names = [("id", haystack.id), *(("needle id", needle.id) for needle in haystack.needles)]
+        for kind, name in names:
+            if (kind, name) in lines:
+                raise DataError(
+                    f"{path}, line {line}: the {kind} {name!r} is on line {lines[kind, name]} already. "
+                    f"Give each its own, or leave all of them out."
+                )
+            lines[kind, name] = line
+        _check_not_evaluated(path, line, haystack)
+        # Parts of equal size, rather than full ones and a rest.
+        parts = -(-len(haystack.needles) // max_needles)
+        cuts = [len(haystack.needles) * part // parts for part in range(parts + 1)]
+        rows += [Row(line, low, replace(haystack, needles=haystack.needles[low:high])) for low, high in pairwise(cuts)]
+    if not rows:
+        raise DataError(f"{path} holds no haystacks: it is empty.")
+    return rows
+
+
+def _check_not_evaluated(path: Path, line: int, haystack: Haystack) -> None:
+    for index, item in enumerate(haystack.items):
+        if " ".join(item.split()) in _evaluated():
+            raise DataError(
+                f"{path}, line {line}: items[{index}] is a paragraph of the embedded evaluation text ({item[:40]!r}). "
+                f"Remove it: who trains on it can no longer evaluate."
+            )
+
+
+@lru_cache
+def _evaluated() -> frozenset[str]:
+    return frozenset(passage.text for passage in squad("eval"))
+
+
+@dataclass
+class OwnDataset(Sequence[Haystack]):
+    """The rows of a file of haystacks, shuffled. Each is a haystack.
+
+    Args:
+        path: The file (see docs/own-data.md).
+        max_needles: Needles in a row, at most.
+        max_tokens: Upper bound of prompt and longest answer, counted exactly.
+        renderer: The tokenizer and chat template that tokens are counted with.
+        seed: Of the order of the rows.
+
+    Raises:
+        DataError: As `read_rows` does.
+    """
+
+    path: Path
+    max_needles: int
+    max_tokens: int
+    renderer: Renderer
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        rows = read_rows(self.path, self.max_needles)
+        order = np.random.default_rng(self.seed).permutation(len(rows)).tolist()
+        self.rows: list[Row] = [rows[index] for index in order]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Haystack:  # type: ignore[override]  # no slices
+        """Return row `index`."""
+        return self.rows[index].haystack
+
+    def held_out(self, needles: int) -> OwnDataset:
+        """Refuse to hold haystacks out: a file says nothing of others like them.
+
+        Raises:
+            DataError: Always.
+        """
+        raise DataError(
+            f"train.check holds out synthetic haystacks, and these are of {self.path}. Leave train.check out, and "
+            f"compare the model on a file of haystacks that it was not trained on."
+        )
+
+    def __str__(self) -> str:
+        needles = sum(len(row.haystack.needles) for row in self.rows)
+        haystacks = len({row.line for row in self.rows})
+        return f"{haystacks:,} haystacks of {self.path} with {needles:,} needles, in {len(self):,} rows"
+
+    def place(self, index: int) -> str:
+        """Return where in the file row `index` stands."""
+        row = self.rows[index]
+        last = row.first + len(row.haystack.needles)
+        return f"line {row.line} of {self.path.name}, needles {row.first + 1} to {last}"
+
+    def largest(self) -> Haystack:
+        """Return the longest row.
+
+        Raises:
+            DataError: If one does not fit `max_tokens`, or has nothing that its questions share; names its line.
+        """
+        lengths = [self._count(row) for row in self.rows]
+        longest = max(range(len(self)), key=lengths.__getitem__)
+        if lengths[longest] > self.max_tokens:
+            long = sorted({self.rows[index].line for index, each in enumerate(lengths) if each > self.max_tokens})
+            raise DataError(
+                f"{self.path}, line {self.rows[longest].line}: prompt and answer have {lengths[longest]:,} tokens, but "
+                f"data.max_tokens is {self.max_tokens:,}; {_too_long(long)}. Raise data.max_tokens, at most to the "
+                f"model's context, or shorten the text."
+            )
+        return self[longest]
+
+    def _count(self, row: Row) -> int:
+        packed = self.renderer.pack(row.haystack)
+        if not packed.prefix:
+            raise DataError(
+                f"{self.path}, line {row.line}: there is nothing that its questions share. Give the text they are "
+                f"about as items, or each question a line of its own."
+            )
+        return len(packed.prefix) + max(map(len, packed.branches))
+
+
+def _too_long(lines: Sequence[int]) -> str:
+    if len(lines) == 1:
+        return "all other lines fit"
+    shown = ", ".join(map(str, lines[:5])) + (", …" if len(lines) > 5 else "")
+    return f"it is the longest of {len(lines):,} lines that do not fit ({shown})"

@@ -1,0 +1,38 @@
+"""Values of a recipe changed from the command line."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import yaml
+
+from needlework.errors import RecipeError
+
+
+def apply(values: dict[str, Any], override: str) -> None:
+    """Change one value, in place, by `a.b=value`; the value is YAML.
+
+    Raises:
+        RecipeError: If it does not look like that, or leads through something that holds no keys.
+    """
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"--set {override!r} should look like train.learning_rate=1e-4.")
+    *parents, last = path.split(".")
+    section: Any = values
+    for parent in parents:
+        if section.get(parent) is None:
+            section[parent] = {}
+        section = section[parent]
+        if not isinstance(section, dict):
+            raise RecipeError(f"--set {override!r}: {parent} holds no keys.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"--set {override!r}: {text!r} is not a YAML value.") from None
+    # YAML 1.1 takes 1e-4 for a string, which nobody means.
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    section[last] = value

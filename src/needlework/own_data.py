@@ -1,0 +1,85 @@
+"""A recipe that trains on a file of the user's own haystacks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from needlework.errors import DataError, RecipeError
+from needlework.recipe import OF_TASKS, Data, Recipe
+
+if TYPE_CHECKING:
+    from needlework.dataset.own import OwnDataset
+    from needlework.models.chat import Renderer
+
+
+def overrides(file: Path) -> list[str]:
+    """Return the `a.b=value` overrides that put a file in the place of a recipe's synthetic haystacks."""
+    defaults = {key: Data.model_fields[key].default for key in OF_TASKS}
+    return [f"data.{key}={json.dumps(value)}" for key, value in {**defaults, "file": str(file)}.items()]
+
+
+def load(recipe: Recipe, renderer: Renderer) -> OwnDataset:
+    """Return the haystacks of the recipe's file.
+
+    Raises:
+        DataError: If there is a mistake in the file; names the line.
+    """
+    from needlework.dataset.own import OwnDataset
+
+    data = recipe.data
+    return OwnDataset(_file(recipe), data.needles, data.max_tokens, renderer, recipe.seed)
+
+
+def count(recipe: Recipe) -> tuple[int, int]:
+    """Return the rows of an epoch, and the answers in them.
+
+    Raises:
+        DataError: If there is a mistake in the file; names the line.
+    """
+    from needlework.dataset.own import read_rows
+
+    if recipe.data.file is None:
+        return recipe.data.haystacks, recipe.data.haystacks * recipe.data.needles
+    rows = read_rows(_file(recipe), recipe.data.needles)
+    return len(rows), sum(len(row.haystack.needles) for row in rows)
+
+
+def pin(recipe: Recipe, begun: Recipe | None = None) -> Recipe:
+    """Note the checksum of the recipe's file, or compare it with the one that was noted.
+
+    Args:
+        recipe: The recipe; one without a file is returned as it is.
+        begun: The recipe with which a run was begun that is to go on.
+
+    Raises:
+        RecipeError: If the file has changed since the checksum was noted.
+        DataError: If the file cannot be read.
+    """
+    if recipe.data.file is None:
+        return recipe
+    noted = recipe.data.sha256
+    if noted is None and begun is not None and begun.data.file == recipe.data.file:
+        noted = begun.data.sha256
+    found = _checksum(_file(recipe))
+    if noted not in (None, found):
+        raise RecipeError(
+            f"{recipe.data.file} has changed: its sha256 was {noted[:12]}… when the training was set up and is "
+            f"{found[:12]}… now. Bring that file back, or begin anew with another --output."
+        )
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"sha256": found})})
+
+
+def _file(recipe: Recipe) -> Path:
+    assert recipe.data.file is not None
+    return Path(recipe.data.file)
+
+
+def _checksum(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}.") from None
