@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from needlework import cli_data
+from needlework import cli_data, cli_hosted
 from needlework.errors import RecipeError, UserError
 
 if TYPE_CHECKING:
@@ -171,6 +171,7 @@ def generate(
 
 app.command()(cli_data.show)
 app.command()(cli_data.inspect)
+app.add_typer(cli_hosted.app, name="hosted")
 
 
 @app.command(name="list")
