@@ -86,6 +86,10 @@ class Service:
     bodies: list[tuple[str, Any]] = field(default_factory=list)
     reply: Callable[[dict[str, Any]], str] = lambda body: "nothing"
 
+    def reset(self) -> None:
+        """Forget all but the address."""
+        self.__init__(self.style, self.url)  # type: ignore[misc]
+
     def end(self, status: str, number: int = 0) -> None:
         """Let a job end."""
         job = self.jobs[number]
@@ -127,6 +131,7 @@ class Service:
 def handler(service: Service) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def log_message(self, *arguments: object) -> None:
             pass
