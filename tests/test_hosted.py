@@ -18,6 +18,7 @@ from needlework.errors import DataError, RecipeError, UserError
 from needlework.haystack import Prediction, read
 from needlework.hosted import Offer
 from needlework.recipe import Recipe
+from needlework.train.hosted import submit as sending
 from needlework.train.hosted import watch
 from tests.hosting import KEY, LOST, Fault, Service, error, serving
 
@@ -27,6 +28,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("TOGETHER_API_KEY", KEY)
     monkeypatch.setattr(watch, "POLL", 0.01)
+    monkeypatch.setattr(sending, "BACKOFF", 0.01)
     with serving() as service:
         yield service
 
@@ -36,9 +38,15 @@ def tiny(model_folder: Path) -> Recipe:
     values: dict[str, Any] = {
         "model": {"name": str(model_folder)},
         "hosted": {"model": "base-model"},
-        "data": {"haystacks": 6, "needles": 2, "max_tokens": 900, "items": [3, 4]},
+        # Of few digits, because tables of the tokens of numbers take a second.
+        "data": {
+            "haystacks": 6,
+            "needles": 2,
+            "items": [3, 4],
+            "params": {"key_digits": [2, 2], "value_digits": [2, 2]},
+        },
         "train": {"epochs": 3},
-        "evaluate": {"kv": {"lengths": [500], "depths": [0, 1], "haystacks": 4}},
+        "evaluate": {"knowledge": {"facts": 8}},
     }
     return recipe.parse(values)
 
@@ -71,9 +79,10 @@ def solve(body: dict[str, Any]) -> str:
     return f"The value of key {key} is {value} and it is in Dictionary [{number}]."
 
 
-def test_a_run_from_the_recipe_to_the_report(service: Service, tiny: Recipe, tmp_path: Path) -> None:
+def test_a_run_from_the_recipe_to_the_comparison(service: Service, tiny: Recipe, tmp_path: Path) -> None:
     service.reply = solve
-    job = submit(tiny, tmp_path, service)
+    retrieval = recipe.Evaluate(kv=recipe.KV(lengths=(500,), depths=(0, 1), haystacks=4))
+    job = submit(tiny.model_copy(update={"evaluate": retrieval}), tmp_path, service)
     hosted.evaluate(tmp_path, "before", Confirm())
     service.happened[job.id].append({"id": "e", "message": "done"})
     service.end("succeeded")
@@ -82,7 +91,6 @@ def test_a_run_from_the_recipe_to_the_report(service: Service, tiny: Recipe, tmp
     comparison = pipeline.compare(tmp_path / "before", tmp_path / "after", tmp_path)
     row = comparison["benchmarks"]["kv"]["overall"]
     assert (row["n"], row["before"], row["after"]) == (8, 0, 1)
-    assert pipeline.report(tmp_path).exists()
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     expected = {"recipe.yaml", "environment.json", "hosted/job.json", "hosted/events.jsonl", "comparison.json"}
     expected |= {"hosted/data/train.jsonl", "hosted/data/manifest.json", "after/predictions-kv.jsonl", "after/done"}
@@ -102,9 +110,7 @@ def test_what_is_sent_is_what_was_written_with_the_papers_system_message(
     assert recipe.load(tmp_path / "recipe.yaml").model.system == first["content"]
 
 
-def test_the_answers_are_asked_for_with_the_same_system_message(
-    service: Service, tiny: Recipe, tmp_path: Path
-) -> None:
+def test_the_answers_are_asked_for_with_the_same_system_message(service: Service, tiny: Recipe, tmp_path: Path) -> None:
     submit(tiny, tmp_path, service)
     hosted.evaluate(tmp_path, "before", Confirm())
     bodies = [body for operation, body in service.bodies if operation == "chat"]
@@ -117,7 +123,10 @@ def test_the_answers_are_asked_for_with_the_same_system_message(
 def test_together_gets_no_system_message_and_lora_for_attention(tiny: Recipe, tmp_path: Path, service: Service) -> None:
     service.style = "together"
     submit(tiny, tmp_path, service, host="together")
-    assert [message["role"] for message in json.loads(service.files[0]["lines"][0])["messages"]] == ["user", "assistant"]
+    assert [message["role"] for message in json.loads(service.files[0]["lines"][0])["messages"]] == [
+        "user",
+        "assistant",
+    ]
     assert service.jobs[0]["training_type"] == {"type": "Lora", "lora_r": 16, "lora_alpha": 32}
 
 
@@ -133,7 +142,9 @@ def test_the_user_is_asked_with_the_cost_and_its_basis(service: Service, tiny: R
     confirm = Confirm()
     submit(tiny, tmp_path, service, confirm)
     (question,) = confirm.asked
-    about = r"About \$(\S+): (\S+) tokens in 12 examples \(counted with the tokenizer of .*\) x 3 epochs x \$8\.00 per mil"
+    about = (
+        r"About \$(\S+): (\S+) tokens in 12 examples \(counted with the tokenizer of .*\) x 3 epochs x \$8\.00 per mil"
+    )
     cost, tokens = re.match(about, question).groups()  # type: ignore[union-attr]
     assert float(cost) == round(int(tokens.replace(",", "")) * 3 * 8 / 1e6, 2)
     assert question.endswith("Send it to 127.0.0.1?")
@@ -159,12 +170,10 @@ def test_the_base_model_is_measured_before_anything_is_paid_for_training(
     confirm = Confirm()
     hosted.evaluate(tmp_path, "before", confirm)
     assert re.match(r"8 prompts of about [\d,]+ tokens in all \(counted with the tokenizer of ", confirm.asked[0])
-    assert len(list(read(Prediction, tmp_path / "before/predictions-kv.jsonl"))) == 8
+    assert len(list(read(Prediction, tmp_path / "before/predictions-knowledge.jsonl"))) == 8
 
 
-def test_what_was_agreed_to_is_completed_without_asking_again(
-    service: Service, tiny: Recipe, tmp_path: Path
-) -> None:
+def test_what_was_agreed_to_is_completed_without_asking_again(service: Service, tiny: Recipe, tmp_path: Path) -> None:
     service.faults["create"].append(error(400, "not now"))
     with pytest.raises(UserError, match="not now"):
         submit(tiny, tmp_path, service)
@@ -208,9 +217,7 @@ def test_another_recipe_or_host_is_refused(service: Service, tiny: Recipe, tmp_p
     assert service.calls == ["upload", "create"]
 
 
-def test_a_recipe_without_a_hosted_model_says_how_to_name_one(
-    service: Service, tiny: Recipe, tmp_path: Path
-) -> None:
+def test_a_recipe_without_a_hosted_model_says_how_to_name_one(service: Service, tiny: Recipe, tmp_path: Path) -> None:
     nameless = tiny.model_copy(update={"hosted": recipe.Hosted()})
     with pytest.raises(RecipeError, match=r"--set hosted\.model=NAME"):
         submit(nameless, tmp_path, service)

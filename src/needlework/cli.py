@@ -48,7 +48,7 @@ def run(recipe: RecipeName, output: Output = None, set: Set = None, dry_run: Dry
     if dry_run:
         _print_plan(loaded)
         return
-    folder = output or Path("runs") / Path(recipe).stem
+    folder = output or cli_data.default_folder(recipe)
     _interruptible()
     _print_comparison(pipeline.run(loaded, folder, Terminal()))
     print(f"Report: {folder / 'report.html'}")
@@ -65,7 +65,7 @@ def finetune(recipe: RecipeName, output: Output = None, set: Set = None, dry_run
         _print_plan(loaded)
         return
     _interruptible()
-    print(f"Model: {pipeline.finetune(loaded, output or Path('runs') / Path(recipe).stem, Terminal())}")
+    print(f"Model: {pipeline.finetune(loaded, output or cli_data.default_folder(recipe), Terminal())}")
 
 
 @app.command()

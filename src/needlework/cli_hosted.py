@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from needlework.cli_data import Set
+from needlework.cli_data import Set, default_folder
 from needlework.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def submit(
     from needlework.progress import Terminal
 
     loaded = recipes.load(recipe, set or ())
-    folder = output or Path("runs") / Path(recipe).stem
+    folder = output or default_folder(recipe)
     exit_on_interrupt(AGAIN)
     offer = hosted.Offer(host, base_url, price, conversation)
     job = hosted.submit(loaded, folder, offer, _confirm(yes), Terminal())

@@ -105,7 +105,9 @@ def test_an_answer_without_text_is_empty(service: Service, client: Any) -> None:
     assert answer.output == ""
 
 
-@pytest.mark.parametrize("body", ["{}", '{"choices": []}', '{"choices": [{"message": "a"}]}', "[", CHAT.replace("7", "null")])
+@pytest.mark.parametrize(
+    "body", ["{}", '{"choices": []}', '{"choices": [{"message": "a"}]}', "[", CHAT.replace("7", "null")]
+)
 def test_a_malformed_answer_is_no_answer(service: Service, client: Any, body: str) -> None:
     service.faults["chat"].append(Fault(200, body))
     with pytest.raises(RemoteError, match="its API does not document"):

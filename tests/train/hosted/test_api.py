@@ -45,9 +45,7 @@ def test_a_file_is_found_by_its_name(service: Service, host: Host, data: Path) -
 
 
 @pytest.mark.parametrize("fault", [error(500), error(429), LOST])
-def test_requests_that_create_something_are_sent_once(
-    service: Service, host: Host, data: Path, fault: Fault
-) -> None:
+def test_requests_that_create_something_are_sent_once(service: Service, host: Host, data: Path, fault: Fault) -> None:
     service.faults["upload"].append(fault)
     with pytest.raises(RemoteError):
         host.upload(data, "needle-1.jsonl")
@@ -68,7 +66,9 @@ def test_requests_that_read_or_cancel_are_repeated(service: Service, host: Host)
     assert host.cancel(id).state == "cancelled"
 
 
-@pytest.mark.parametrize(("key", "file", "found"), [("needle-1", "other", 1), ("needle-2", "file-0", 1), ("needle-2", "other", 0)])
+@pytest.mark.parametrize(
+    ("key", "file", "found"), [("needle-1", "other", 1), ("needle-2", "file-0", 1), ("needle-2", "other", 0)]
+)
 def test_a_job_is_found_by_its_key_or_its_file(service: Service, host: Host, key: str, file: str, found: int) -> None:
     host.create(REQUEST, "file-0")
     assert len(host.find_jobs(key, file)) == found

@@ -39,7 +39,9 @@ class Run:
     def record(self) -> Record:
         return load(self.path)
 
-    def submit(self, before_save: Callable[[], None] = lambda: None, after_save: Callable[[], None] = lambda: None) -> Job:
+    def submit(
+        self, before_save: Callable[[], None] = lambda: None, after_save: Callable[[], None] = lambda: None
+    ) -> Job:
         record = self.record
 
         def save() -> None:
@@ -74,18 +76,14 @@ def test_what_was_sent_is_not_sent_again(service: Service, run: Run) -> None:
 
 @pytest.mark.parametrize("faults", [[LOST], [GARBAGE], [LOST, CLOSED], [error(500)], [error(503), LOST], [error(429)]])
 @pytest.mark.parametrize("operation", ["upload", "create"])
-def test_whatever_goes_wrong_there_is_one_job(
-    service: Service, run: Run, operation: str, faults: list[Fault]
-) -> None:
+def test_whatever_goes_wrong_there_is_one_job(service: Service, run: Run, operation: str, faults: list[Fault]) -> None:
     service.faults[operation].extend(faults)
     job = run.submit()
     assert [each["id"] for each in service.jobs] == [job.id]
     assert len(service.files) == 1
 
 
-def test_a_job_that_is_listed_late_is_waited_for(
-    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_that_is_listed_late_is_waited_for(service: Service, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SETTLE", 5)
     service.faults["create"].append(LOST)
     late = [Fault(200, '{"data": []}')] * 3
@@ -99,7 +97,9 @@ def test_a_job_that_is_listed_late_is_waited_for(
 def test_without_a_list_nothing_is_sent_again(service: Service, run: Run) -> None:
     service.faults["create"].append(LOST)
     service.faults["jobs"].append(error(403, "not for you"))
-    with pytest.raises(UserError, match=r"not for you\. A job was asked for before and may exist.*look there for needle-1"):
+    with pytest.raises(
+        UserError, match=r"not for you\. A job was asked for before and may exist.*look there for needle-1"
+    ):
         run.submit()
     assert len(service.jobs) == 1
     assert run.submit().id == service.jobs[0]["id"]
@@ -115,9 +115,7 @@ def test_a_host_that_does_not_say_what_its_jobs_train_on_gets_no_second_request(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-def test_a_refusal_ends_it_at_once_and_the_next_call_is_free_to_send(
-    service: Service, run: Run, status: int
-) -> None:
+def test_a_refusal_ends_it_at_once_and_the_next_call_is_free_to_send(service: Service, run: Run, status: int) -> None:
     service.faults["create"].append(error(status, "no"))
     with pytest.raises(RemoteError, match=str(status)):
         run.submit()
@@ -136,7 +134,9 @@ def test_a_limit_that_does_not_pass_ends_it_after_some_attempts(service: Service
 
 
 def test_of_two_jobs_the_older_is_followed_and_the_other_named(service: Service, run: Run) -> None:
-    service.faults["create"].append(Fault(accept=True, then=lambda: service.do("create", "", {}, service.bodies[-1][1])))
+    service.faults["create"].append(
+        Fault(accept=True, then=lambda: service.do("create", "", {}, service.bodies[-1][1]))
+    )
     assert run.submit().id == "job-0"
     assert any("has 2 jobs of this run; it goes on with job-0. Cancel there: job-1" in line for line in run.told)
 

@@ -67,7 +67,11 @@ def test_a_job_is_followed_to_its_end(
     assert watcher.told == ["  queued", "  done"]
     assert watcher.steps == [(1, 2, "Step 1/2: training loss=0.5")]
     assert [each.status for each in watcher.jobs] == ["validating_files", "validating_files", "succeeded"]
-    assert [json.loads(line)["message"] for line in watcher.log.open()] == ["queued", "Step 1/2: training loss=0.5", "done"]
+    assert [json.loads(line)["message"] for line in watcher.log.open()] == [
+        "queued",
+        "Step 1/2: training loss=0.5",
+        "done",
+    ]
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
