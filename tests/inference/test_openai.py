@@ -117,7 +117,7 @@ def test_a_malformed_answer_is_no_answer(service: Service, client: Any, body: st
 def test_batches_hold_all_asks_in_order(client: Any) -> None:
     batches = OpenAIBackend(client, "m").batches(asks(BATCH + 3), max_new_tokens=9)
     assert [len(batch) for batch in batches] == [BATCH, 3]
-    assert sum(batches, []) == list(range(BATCH + 3))
+    assert [index for batch in batches for index in batch] == list(range(BATCH + 3))
 
 
 def test_an_evaluation_that_failed_goes_on_where_it_was_and_counts_no_failure(

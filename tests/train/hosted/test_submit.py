@@ -39,15 +39,13 @@ class Run:
     def record(self) -> Record:
         return load(self.path)
 
-    def submit(
-        self, before_save: Callable[[], None] = lambda: None, after_save: Callable[[], None] = lambda: None
-    ) -> Job:
+    def submit(self, around_save: Callable[[], None] = lambda: None) -> Job:
         record = self.record
 
         def save() -> None:
-            before_save()
+            around_save()
             record.save(self.path)
-            after_save()
+            around_save()
 
         return submit(self.host, record, self.data, save, self.told.append)
 
@@ -165,7 +163,7 @@ def boundaries(host: Host, run: Run, stop: int) -> int:
 
     run.host = Host_()  # type: ignore[assignment]
     try:
-        run.submit(boundary, boundary)
+        run.submit(boundary)
     finally:
         run.host = host
     return passed
