@@ -49,6 +49,8 @@ def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(
     [
         (["run", "nothing.yaml"], "cannot read the recipe nothing.yaml: No such file or directory"),
         (["run", "smollm2-135m", "--set", "train.lr=1"], "no key 'train.lr'"),
+        (["run", "smollm2-135m", "--dry-run", "--set", "data.params.digit=3"], "no parameter 'digit'"),
+        (["finetune", "smollm2-135m", "--dry-run", "--set", "data.task=simple"], "Did you mean 'simple_dict'?"),
         (
             ["evaluate", "smollm2-135m", "--benchmarks", "kvv", "--output", "x"],
             "no benchmark 'kvv'. Known: kv, mdqa",
@@ -67,6 +69,8 @@ def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(
             ["generate", "simple_dict", "--official", "f.yaml", "--output", "x"],
             "takes --model, --seed and --output only",
         ),
+        (["generate", "--official", "f.yaml", "--workers", "2", "--output", "x"], "takes --model, --seed and --output"),
+        (["generate", "--official", "f.yaml", "--conversation", "--output", "x"], "takes --model, --seed and --output"),
         (["generate", "--official", "none.yaml", "--output", "x"], "cannot read the configuration none.yaml"),
     ],
 )
@@ -144,7 +148,7 @@ def test_generate_runs_an_official_configuration(
     path = write_config(tmp_path, num_train=4, num_eval=2, num_dicts=3, frac_top5=0, alias="name")
     options = ["--model", str(model_folder), "--seed", "1", "--output", str(tmp_path / "out")]
     assert call(monkeypatch, "generate", "--official", str(path), *options) == 0
-    assert "name_seed1.json" in capsys.readouterr().out
+    assert capsys.readouterr().out == f"6 rows: {tmp_path / 'out'}\n"
     names = {each.name for each in (tmp_path / "out").iterdir()}
     assert names == {"name_seed1_train_4.jsonl", "name_seed1_eval_2.jsonl", "name_seed1.json"}
 

@@ -6,6 +6,7 @@ import pytest
 
 from needlework.cli_data import default_folder
 from needlework.dataset.formats import FORMATS
+from tests.official.conftest import write_config
 from tests.test_cli import call
 
 
@@ -41,8 +42,9 @@ def test_show_marks_with_signs_only_where_there_is_no_colour(
     assert "«" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("conversation", [False, True], ids=["rows", "conversations"])
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("format", "conversation"), [*((format, False) for format in FORMATS), ("messages", True), ("tokens", True)]
+)
 def test_inspect_reads_what_generate_writes(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -61,6 +63,22 @@ def test_inspect_reads_what_generate_writes(
     assert "Depth of the gold item, 0 % the first item (20 needles)" in text
 
 
+def test_inspect_reads_what_generate_official_writes_for_each_seed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
+) -> None:
+    path = write_config(tmp_path, num_train=4, num_eval=3, num_dicts=30, frac_top5=0, max_token=2500, alias="name")
+    for seed in ("0", "1"):
+        options = ["--model", str(model_folder), "--seed", seed, "--output", str(tmp_path / "out")]
+        assert call(monkeypatch, "generate", "--official", str(path), *options) == 0
+    capsys.readouterr()
+    assert call(monkeypatch, "inspect", str(tmp_path / "out")) == 0
+    text = "".join(f"{line.rstrip()}\n" for line in capsys.readouterr().out.splitlines())
+    for seed in ("0", "1"):
+        assert f"name, seed {seed}, as messages in" in text
+    assert text.count("rows        7\n") == text.count("checksums   all right (2 files)\n") == 2
+    assert text.count("of 2,500 tokens on average") == text.count("first item (7 needles)") == 2
+
+
 def test_inspect_names_a_damaged_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
 ) -> None:
@@ -76,6 +94,7 @@ def test_inspect_names_a_damaged_file(
     ("arguments", "message"),
     [
         (["show", "simple_dikt"], "no task, recipe or file 'simple_dikt'. Known: simple_dict"),
+        (["show", "simple_dict", "--set", "data.params.key_digit=3"], "Did you mean 'key_digits'?"),
         (["show", "simple_dict", "--max-tokens", "50"], "Raise max_tokens to at least"),
         (["show", "simple_dict", "--model", "./none"], "there is no model folder ./none"),
         (["inspect", "nowhere"], "there is no folder nowhere"),

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from needlework.corpus import passages
 from needlework.dataset.formats import FORMATS
-from needlework.errors import UserError
+from needlework.errors import BudgetError, UserError
 from needlework.generation import generate
+from needlework.progress import Silent
 from needlework.recipe import Recipe, parse
+from tests.conftest import make_tokenizer
 
 
 def recipe(model_folder: Path, *overrides: str) -> Recipe:
@@ -84,6 +87,63 @@ def test_openai_models_get_the_papers_system_message(
 def test_workers_and_ray_exclude_each_other(model_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="give one of them"):
         generate(recipe(model_folder), tmp_path, workers=2, ray="auto")
+
+
+class Said(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.mark.parametrize(
+    ("digits", "conversation", "said"),
+    [
+        ("single", False, []),
+        ("merged", False, []),
+        ("single", True, ["simple_dict is tokenized as text, as exact but slower: conversations are not"]),
+    ],
+)
+def test_the_plain_path_is_told_once_with_its_reason(
+    tmp_path: Path, digits: str, conversation: bool, said: list[str]
+) -> None:
+    make_tokenizer(digits).save_pretrained(tmp_path / "model")
+    progress = Said()
+    generate(recipe(tmp_path / "model"), tmp_path / "out", progress, conversation=conversation)
+    assert [line[: len(start)] for line, start in zip(progress.lines, said, strict=True)] == said
+
+
+def test_a_tokenizer_that_joins_numbers_with_their_surroundings_is_named(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    # A token of its own for a bracket and a digit.
+    tokenizer.add_tokens(["{1"])
+    tokenizer.save_pretrained(tmp_path / "model")
+    progress = Said()
+    generate(recipe(tmp_path / "model"), tmp_path / "out", progress)
+    (line,) = progress.lines
+    assert line.startswith("simple_dict is tokenized as text")
+    assert str(tmp_path / "model") in line
+
+
+def test_what_cannot_be_made_leaves_no_folder(model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BudgetError, match="Raise max_tokens"):
+        generate(recipe(model_folder, "data.max_tokens=50"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_text_of_the_users_own_is_refused(model_folder: Path, tmp_path: Path) -> None:
+    essays = tmp_path / "essays"
+    essays.mkdir()
+    (essays / "one.txt").write_text(" ".join(f"Sentence {word} is here." for word in "abcdefghijklmnopqrstuvwxyz"))
+    own = recipe(model_folder, "data.task=niah", f"data.params.source={essays}", "data.items=[5, 9]")
+    generate(own, tmp_path / "out")
+    (essays / "two.txt").write_text("One more.")
+    passages.cache_clear()
+    with pytest.raises(UserError, match=r"sources\.\S+essays is 'sha256 \w+' there and 'sha256 \w+' here"):
+        generate(own, tmp_path / "out")
 
 
 @pytest.mark.slow

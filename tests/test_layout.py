@@ -30,8 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inference": {"haystack", "models", "memory", "remote", "errors"},
     "report": {"haystack", "errors"},
     "looking": {"haystack", "models", "dataset", "errors"},
-    "recipe": {"errors"},
-    "official": {"recipe", "tasks", "models", "storage", "progress", "errors"},
+    "recipe": {"corpus", "errors"},
+    "official": {"haystack", "recipe", "tasks", "models", "dataset", "storage", "progress", "errors"},
 }
 TIES = {"pipeline", "evaluation", "generation", "hosted", "cli", "cli_data", "cli_hosted", "__init__", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -144,7 +144,8 @@ def generate(
 ) -> None:
     """Write synthetic haystacks as training data."""
     if official:
-        if source or set or format != "messages" or any((max_tokens, num_haystacks, needles)):
+        others = (source, max_tokens, num_haystacks, needles, ray, set)
+        if any(each is not None for each in others) or format != "messages" or conversation or workers > 1:
             raise UserError("--official takes --model, --seed and --output only: its FILE says the rest.")
         _generate_official(official, output, model, seed)
         return
@@ -204,13 +205,13 @@ def _generate_official(path: Path, output: Path, model: str | None, seed: int | 
 
     _interruptible()
     manifest = official.generate(path, output, seed=seed or 0, model=model or Model().name, progress=Terminal())
-    print(f"Manifest: {manifest}")
+    print(f"{manifest['rows']} rows: {output}")
 
 
 def _recipe(name: str, overrides: list[str] | None) -> Recipe:
     from needlework import recipe as recipes
 
-    return recipes.load(name, overrides or ())
+    return cli_data.checked(recipes.load(name, overrides or ()))
 
 
 def _default(field: Any) -> Any:

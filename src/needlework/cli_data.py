@@ -11,7 +11,7 @@ import typer
 from needlework.errors import RecipeError
 
 if TYPE_CHECKING:
-    from needlework.dataset.synthetic import SyntheticDataset
+    from needlework.looking.inspection import Again
     from needlework.recipe import Recipe
 
 Source = Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")]
@@ -37,12 +37,11 @@ def show(
 
     from needlework import pipeline
     from needlework.looking.show import show as page
-    from needlework.progress import Terminal
 
     values = {"model.name": model, "data.max_tokens": max_tokens, "data.needles": needles, "seed": seed}
     # A sample does not depend on how many there are.
     loaded = synthetic(source, {**values, "data.haystacks": index + 1}, set)
-    data = pipeline.dataset(loaded, pipeline.make_renderer(loaded.model, Terminal()))
+    data = pipeline.dataset(loaded, pipeline.make_renderer(loaded.model))
     console = Console(highlight=False)
     console.print(page(data, index, full=full, plain=console.no_color or not console.color_system))
 
@@ -51,21 +50,25 @@ def inspect(folder: Annotated[Path, typer.Argument(help="Folder of a finished da
     """Check a dataset's files and print what they hold."""
     from rich.console import Console
 
-    from needlework import pipeline
+    from needlework import official, pipeline
     from needlework import recipe as recipes
+    from needlework.looking.files import manifests
     from needlework.looking.inspection import inspect as look
     from needlework.looking.inspection import table
     from needlework.progress import Terminal
 
     progress = Terminal()
 
-    def dataset(settings: Mapping[str, Any]) -> SyntheticDataset:
+    def dataset(settings: Mapping[str, Any]) -> Again:
+        if "official" in settings:
+            return official.samples(settings)
         recipe = recipes.of_dataset(settings)
-        return pipeline.dataset(recipe, pipeline.make_renderer(recipe.model, progress, settings["conversation"]))
+        return pipeline.dataset(recipe, pipeline.make_renderer(recipe.model, settings["conversation"]))
 
-    with progress.bar("inspect") as update:
-        found = look(folder, dataset, update)
-    Console(highlight=False).print(table(found))
+    for number, name in enumerate(manifests(folder)):
+        with progress.bar("inspect") as update:
+            found = look(folder, dataset, update, name)
+        Console(highlight=False).print(*[""] * bool(number), table(found), sep="\n")
 
 
 def default_folder(recipe: str) -> Path:
@@ -80,8 +83,20 @@ def synthetic(source: str, values: dict[str, Any], overrides: list[str] | None) 
 
     changes = [f"{key}={value}" for key, value in values.items() if value is not None] + (overrides or [])
     if source in TASKS:
-        return recipes.parse({"data": {"task": source}}, changes)
+        return checked(recipes.parse({"data": {"task": source}}, changes))
     if source not in recipes.names() and not Path(source).exists():
         known = ", ".join([*TASKS, *recipes.names()])
         raise RecipeError(f"there is no task, recipe or file {source!r}. Known: {known}.")
-    return recipes.load(source, changes)
+    return checked(recipes.load(source, changes))
+
+
+def checked(recipe: Recipe) -> Recipe:
+    """Return a recipe whose task knows its parameters; nothing is loaded for one that does not.
+
+    Raises:
+        RecipeError: If there is no such task or parameter.
+    """
+    from needlework.tasks import make_task
+
+    make_task(recipe.data.task, recipe.data.params)
+    return recipe

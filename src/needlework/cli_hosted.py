@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from needlework.cli_data import Set, default_folder
+from needlework.cli_data import Set, checked, default_folder
 from needlework.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def submit(
     from needlework.interrupt import exit_on_interrupt
     from needlework.progress import Terminal
 
-    loaded = recipes.load(recipe, set or ())
+    loaded = checked(recipes.load(recipe, set or ()))
     folder = output or default_folder(recipe)
     exit_on_interrupt(AGAIN)
     offer = hosted.Offer(host, base_url, price, conversation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -104,6 +105,15 @@ def passages(source: str | None = None) -> tuple[Passage, ...]:
             f"{overlap[0].text[:40]!r}. Remove them: who trains on them can no longer evaluate."
         )
     return found
+
+
+def digest(source: str) -> str:
+    """Return a hash of the passages of a source, by which a change of the text is noticed.
+
+    Raises:
+        DataError: As `passages` does.
+    """
+    return "sha256 " + hashlib.sha256(repr(passages(source)).encode()).hexdigest()[:16]
 
 
 def _merged(found: Iterable[Passage]) -> tuple[Passage, ...]:

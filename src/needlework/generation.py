@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import importlib.metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from needlework.corpus import digest
 from needlework.errors import UserError
 from needlework.pipeline import dataset, make_renderer
 from needlework.progress import Progress, Silent
 from needlework.recipe import Recipe
+from needlework.tasks import sources
+
+if TYPE_CHECKING:
+    from needlework.dataset.synthetic import SyntheticDataset
+
+PROBED = 4
+"""Haystacks made before any is written; a mixture's are of several tasks."""
 
 
 def generate(
@@ -72,8 +80,11 @@ def write(
     if ray and workers > 1:
         raise UserError("--workers are processes of this machine, --ray a cluster's: give one of them.")
     model = recipe.model
-    renderer = make_renderer(model, progress, conversation)
-    settings = {
+    renderer = make_renderer(model, conversation)
+    data = dataset(recipe, renderer)
+    # What cannot be made is refused before anything is written.
+    _tell_of_plain_path(data, model.name, progress)
+    settings: dict[str, Any] = {
         "format": format,
         "conversation": conversation,
         "seed": recipe.seed,
@@ -81,8 +92,22 @@ def write(
         "model": {"name": model.name, "system": model.system, "tokenizer": tokenizer_fingerprint(renderer.tokenizer)},
         "needlework": importlib.metadata.version("needlework"),
     }
+    if own := sources(recipe.data.params):
+        settings["sources"] = {source: digest(source) for source in own}
     if chosen.configures:
         settings["train"] = recipe.train.model_dump(mode="json")
     backend = backends.on_ray(ray) if ray else backends.processes(workers) if workers > 1 else backends.serial
     with progress.bar("generate") as update:
-        return export(dataset(recipe, renderer), chosen, output, settings, backend, update)
+        return export(data, chosen, output, settings, backend, update)
+
+
+def _tell_of_plain_path(data: SyntheticDataset, model: str, progress: Progress) -> None:
+    """Make the first haystacks; say so where numbers had to be tokenized as text, which takes much longer."""
+    for index in range(min(len(data), PROBED)):
+        data.draft(index)
+    if data.renderer.conversation:
+        reason = "conversations are not put together from the ids of their numbers"
+    else:
+        reason = f"the tokenizer or chat template of {model} does not let ids be put together number by number"
+    for task in sorted(data.composer.refused):
+        progress.say(f"{task} is tokenized as text, as exact but slower: {reason}.")

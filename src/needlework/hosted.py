@@ -86,7 +86,7 @@ def submit(recipe: Recipe, output: Path, offer: Offer, confirm: Confirm, progres
         folder = output / FOLDER / "data"
         generation.write(recipe, folder, progress, format="openai", conversation=offer.conversation)
         data = folder / "train.jsonl"
-        record = _record(path, recipe, data, dataclasses.replace(offer, base_url=base_url), progress)
+        record = _record(path, recipe, data, dataclasses.replace(offer, base_url=base_url))
         if not record.agreed:
             if base_url == OPENAI_URL:
                 progress.say(CLOSING)
@@ -167,7 +167,7 @@ def evaluate(
     def prepare() -> tuple[Backend, list[Benchmark]]:
         from needlework.inference.openai import OpenAIBackend
 
-        renderer = make_renderer(recipe.model, progress)
+        renderer = make_renderer(recipe.model)
         built = build_benchmarks(recipe.evaluate, recipe.seed, renderer)
         asks = [(each, needle) for one in built for each in one.haystacks for needle in each.needles]
         tokens = sum(len(renderer.prompt_ids(*ask)) for ask in asks)
@@ -198,7 +198,7 @@ def _settle(recipe: Recipe, output: Path, host: str) -> Recipe:
     return recipe
 
 
-def _record(path: Path, recipe: Recipe, data: Path, offer: Offer, progress: Progress) -> Record:
+def _record(path: Path, recipe: Recipe, data: Path, offer: Offer) -> Record:
     """Return the record of what was agreed to, or a new one of what there is to agree to."""
     if path.exists() and (record := records.load(path)).agreed:
         if found := difference([record.host, record.base_url], [offer.host, offer.base_url]):
@@ -206,7 +206,7 @@ def _record(path: Path, recipe: Recipe, data: Path, offer: Offer, progress: Prog
         return record
     assert recipe.hosted.model is not None
     assert offer.base_url is not None
-    estimate = _estimate(recipe, data, offer, progress)
+    estimate = _estimate(recipe, data, offer)
     request = Request(
         key=records.new_key(),
         model=recipe.hosted.model,
@@ -221,7 +221,7 @@ def _record(path: Path, recipe: Recipe, data: Path, offer: Offer, progress: Prog
     return record
 
 
-def _estimate(recipe: Recipe, data: Path, offer: Offer, progress: Progress) -> Estimate:
+def _estimate(recipe: Recipe, data: Path, offer: Offer) -> Estimate:
     """Check the training data by the host's rules, and say what they cost."""
     from needlework.dataset.formats import openai
     from needlework.train.hosted.estimate import counter, estimate
@@ -230,7 +230,7 @@ def _estimate(recipe: Recipe, data: Path, offer: Offer, progress: Progress) -> E
     with data.open("rb") as lines:
         for _ in openai.validated(lines):
             pass
-    encode, name = counter(model, make_renderer(recipe.model, progress), recipe.model.name)
+    encode, name = counter(model, make_renderer(recipe.model), recipe.model.name)
     found = estimate(data, encode, name, recipe.train.epochs, offer.price)
     if offer.host == "openai" and found.longest > (limit := openai.max_tokens(model)):
         raise UserError(

@@ -45,7 +45,7 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
         progress.say(f"Nothing to do: {output} is finished.")
         return _load(output / "comparison.json")
     if not (output / "train" / "summary.json").exists():
-        _check_training(recipe, make_renderer(recipe.model, progress))
+        _check_training(recipe, _renderer(recipe.model, progress))
     evaluate(recipe.model, recipe.evaluate, recipe.seed, output / "before", progress)
     finetune(recipe, output, progress)
     tuned = recipe.model.model_copy(update={"name": str(output / "train" / "model")})
@@ -78,7 +78,7 @@ def evaluate(model: Model, benchmarks: Evaluate, seed: int, folder: Path, progre
     def prepare() -> tuple[Backend, list[Benchmark]]:
         from needlework.inference.hf import HFBackend
 
-        renderer = make_renderer(model, progress)
+        renderer = _renderer(model, progress)
         built = build_benchmarks(benchmarks, seed, renderer)
         loaded = load_model(model.name, precision=cast(Any, model.precision), trust_remote_code=model.trust_remote_code)
         return HFBackend(loaded, renderer), built
@@ -94,7 +94,7 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     recipe = _settle(recipe, output)
     if (folder / "summary.json").exists():
         return folder / "model"
-    renderer = make_renderer(recipe.model, progress)
+    renderer = _renderer(recipe.model, progress)
     _check_training(recipe, renderer)
     from needlework.models.loading import load_model
     from needlework.train.trainer import TrainSettings
@@ -184,9 +184,9 @@ def _with_precision(model: Model) -> Model:
 def _check_training(recipe: Recipe, renderer: Renderer) -> None:
     """Refuse at once what would otherwise fail after the first evaluation, or in the middle of training."""
     from needlework.models.loading import load_config
-    from needlework.train.shared_prefix import check
+    from needlework.train.supported import check
 
-    config = load_config(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code).get_text_config()
+    config = load_config(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code)
     check(config)
     context = getattr(config, "max_position_embeddings", None)
     if context is not None and recipe.data.max_tokens > context:
@@ -202,13 +202,19 @@ def _load(path: Path) -> dict[str, Any]:
     return value
 
 
-def make_renderer(model: Model, progress: Progress, conversation: bool = False) -> Renderer:
-    """Return the renderer of a model, unpacking the embedded one where that was not done yet."""
-    from needlework.models import embedded
+def make_renderer(model: Model, conversation: bool = False) -> Renderer:
+    """Return the renderer of a model, for which its weights are not needed."""
     from needlework.models.chat import Renderer
     from needlework.models.loading import load_tokenizer
 
-    if notice := embedded.notice(model.name):
-        progress.say(notice)
     tokenizer = load_tokenizer(model.name, trust_remote_code=model.trust_remote_code)
     return Renderer(tokenizer, model.system, conversation)
+
+
+def _renderer(model: Model, progress: Progress) -> Renderer:
+    """Return the renderer of a model that is loaded next, and say so where that takes long."""
+    from needlework.models import embedded
+
+    if notice := embedded.notice(model.name):
+        progress.say(notice)
+    return make_renderer(model)

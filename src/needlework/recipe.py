@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from needlework.corpus import Half
 from needlework.errors import RecipeError
 
 Kind = TypeVar("Kind", bound=BaseModel)
-Half = Literal["train", "eval"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -79,7 +79,7 @@ def test_the_process_itself_makes_the_shards_in_order(renderer: Renderer, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tokens", "megatron", "trl"])
+@pytest.mark.parametrize("name", ["tokens", "megatron"])
 def test_several_processes_write_the_same_bytes(renderer: Renderer, tmp_path: Path, name: str) -> None:
     export(dataset(renderer), FORMATS[name], tmp_path / "one", {})
     export(dataset(renderer), FORMATS[name], tmp_path / "two", {}, backends.processes(2))
@@ -115,18 +115,23 @@ def test_a_killed_worker_is_explained_and_the_export_goes_on(renderer: Renderer,
 
 
 @pytest.mark.slow
-def test_workers_end_with_their_parent(model_folder: Path, tmp_path: Path) -> None:
+def test_workers_do_not_hear_ctrl_c_and_end_with_their_parent_in_silence(model_folder: Path, tmp_path: Path) -> None:
     options = f"--model {model_folder} --max-tokens 600 --num-haystacks 100000 --workers 2 --output {tmp_path / 'x'}"
     command = [sys.executable, "-m", "needlework", "generate", "simple_dict", *options.split()]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": SOURCE}, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "PYTHONPATH": SOURCE}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     end = time.monotonic() + 60
     while not list((tmp_path / "x").rglob("*.json")) and time.monotonic() < end:
         time.sleep(0.1)
     while len(workers := children(process.pid, "multiprocessing.spawn")) < 2 and time.monotonic() < end:
-        time.sleep(0.1)
+        time.sleep(0.01)
+    for worker in workers:
+        os.kill(worker, signal.SIGINT)
+    time.sleep(0.5)
+    assert len(children(process.pid, "multiprocessing.spawn")) == 2
     process.kill()
-    process.wait()
-    assert len(workers) == 2
+    _, said = process.communicate()
+    assert said == "generate: 0/100000\n"
     while any(Path(f"/proc/{worker}").exists() for worker in workers) and time.monotonic() < end:
         time.sleep(0.1)
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
@@ -146,10 +151,10 @@ def cluster() -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tokens", "megatron", "trl"])
-def test_ray_nodes_make_the_same_bytes(renderer: Renderer, tmp_path: Path, cluster: str, name: str) -> None:
-    export(dataset(renderer), FORMATS[name], tmp_path / "one", {})
-    export(dataset(renderer), FORMATS[name], tmp_path / "ray", {}, backends.on_ray(cluster))
+def test_ray_nodes_make_the_same_bytes(renderer: Renderer, tmp_path: Path, cluster: str) -> None:
+    # Of all formats its shards have the most files.
+    export(dataset(renderer), FORMATS["megatron"], tmp_path / "one", {})
+    export(dataset(renderer), FORMATS["megatron"], tmp_path / "ray", {}, backends.on_ray(cluster))
     assert files(tmp_path / "ray") == files(tmp_path / "one")
 
 

@@ -53,6 +53,16 @@ def test_a_tokenizer_that_joins_numbers_with_their_surroundings_takes_the_plain_
     assert not composer.refused
 
 
+def test_a_tokenizer_that_joins_a_number_with_the_question_takes_the_plain_path() -> None:
+    tokenizer = make_tokenizer("single")
+    tokenizer.add_tokens(["y 1"])
+    data, plain = (SyntheticDataset(make_task("simple_dict", {}), 20, 2, 700, Renderer(tokenizer)) for _ in range(2))
+    plain.composer._refuse(draft())
+    for index in range(20):
+        assert composing._same(data.encoded(index), plain.encoded(index))
+    assert data.composer.refused == {"simple_dict"}
+
+
 @pytest.mark.parametrize("task", sorted(PROSE))
 def test_prose_is_tokenized_as_text(task: str, renderer: Renderer) -> None:
     composer, one = Composer(renderer), draft(task=task, capacity=9)
@@ -83,11 +93,11 @@ def test_a_difference_among_the_first_samples_ends_composing_and_a_later_one_is_
             assert composer.check(draft(seed), 20, seed)
         sized = composer._sized(draft())
         assert sized is not None
-        sized.table._flat += 1
+        sized.table._padded += 1
         return composer
 
     assert not spoiled(3).check(draft(9), 20, 3)
-    with pytest.raises(DataError, match="sample 1024 of simple_dict"):
-        spoiled(20).check(draft(9), 20, 1024)
+    with pytest.raises(DataError, match="sample 4096 of simple_dict"):
+        spoiled(20).check(draft(9), 20, 4096)
     # Between two compared samples nothing is tokenized.
-    assert spoiled(20).check(draft(9), 20, 1023)
+    assert spoiled(20).check(draft(9), 20, 4095)

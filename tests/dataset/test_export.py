@@ -134,7 +134,7 @@ def test_a_damaged_shard_is_refused_and_written_again_when_deleted(
     interrupted(data, name, tmp_path / "begun", 2)
     shard = next(path for path in (tmp_path / "begun").rglob("*00001*") if path.suffix not in (".json", ".lengths"))
     damage(shard, how)
-    with pytest.raises(DataError, match=f"{shard} is damaged: .* Delete it, and the same command writes it again"):
+    with pytest.raises(DataError, match=f"{shard} is damaged: .* Delete it, and the same `needlework generate` writes"):
         export(data, FORMATS[name], tmp_path / "begun", {})
     shard.unlink()
     export(data, FORMATS[name], tmp_path / "begun", {})

@@ -46,3 +46,12 @@ def test_the_largest_sample_is_checked_beforehand(renderer: Renderer) -> None:
 
 def test_iteration_ends(renderer: Renderer) -> None:
     assert len(list(iter(dataset(renderer, size=3)))) == 3
+
+
+def test_many_samples_are_those_made_one_by_one(renderer: Renderer) -> None:
+    many = list(dataset(renderer).encoded_many(range(5, 40)))
+    alone = dataset(renderer)
+    for index, rows in zip(range(5, 40), many, strict=True):
+        for row, other in zip(rows, alone.encoded(index), strict=True):
+            assert (row.input_ids == other.input_ids).all()
+            assert row.gold == other.gold

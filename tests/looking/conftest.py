@@ -87,7 +87,10 @@ KINDS: dict[str, Write] = {"messages": messages, "trl": trl, "tokens": tokens, "
 def finish(folder: Path, rows: int = HAYSTACKS * NEEDLES) -> Path:
     """Write the manifest of what a folder holds."""
     files = {
-        str(path.relative_to(folder)): {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        str(path.relative_to(folder)): {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }

@@ -8,7 +8,7 @@ import torch
 
 from needlework.errors import ModelError
 from needlework.models import embedded
-from needlework.models.loading import load_model, load_tokenizer
+from needlework.models.loading import load_model, load_tokenizer, tokenizer_fingerprint
 
 
 def test_a_missing_package_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,9 +18,12 @@ def test_a_missing_package_says_how_to_install_it(tmp_path: Path, monkeypatch: p
         embedded.folder()
 
 
-@pytest.mark.slow
-def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_one_sentence_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "needlework").write_text("a file where the folder should be")
+    # Nothing of the model is read.
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(ModelError, match="name another place in XDG_CACHE_HOME"):
         embedded.folder()
@@ -39,11 +42,18 @@ def test_the_tokenizer_splits_digits_as_smollm2_does() -> None:
     assert all(len(token.lstrip("Ġ")) <= 1 for token in tokens if any(c.isdigit() for c in token))
 
 
+def test_the_tokenizer_is_read_without_unpacking_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert load_tokenizer(embedded.NAME).chat_template
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_tokenizer_of_the_unpacked_model_is_the_one_read_alone() -> None:
-    alone, unpacked = embedded.read_tokenizer(), load_tokenizer(embedded.NAME)
+    alone, unpacked = load_tokenizer(embedded.NAME), load_tokenizer(str(embedded.folder()))
     assert alone.backend_tokenizer.to_str() == unpacked.backend_tokenizer.to_str()
     assert alone.chat_template == unpacked.chat_template
     assert alone.special_tokens_map == unpacked.special_tokens_map
+    assert tokenizer_fingerprint(alone) == tokenizer_fingerprint(unpacked)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import pytest
 from scipy import stats
 
 from needlework.errors import BudgetError, DataError, RecipeError
-from needlework.official import generate
+from needlework.models.loading import load_tokenizer, tokenizer_fingerprint
+from needlework.official import generate, samples
 from needlework.official.config import load
 from needlework.official.splits import Split, gold_positions
 from tests.official.conftest import MULTI, documented, official_samples, write_config
@@ -181,10 +182,13 @@ def test_a_sample_depends_on_seed_split_and_index_alone(tmp_path: Path) -> None:
 def test_files_are_named_and_written_as_the_script_does(tmp_path: Path, model_folder: Path) -> None:
     path = write_config(tmp_path, num_train=40, num_eval=20, num_dicts=5, frac_top5=0)
     manifest = generate(path, tmp_path / "out", seed=2, model=str(model_folder))
+    assert json.loads((tmp_path / "out" / f"{ALIAS}_seed2.json").read_text()) == manifest
+    assert manifest["rows"] == 60
+    assert manifest["settings"]["model"]["tokenizer"] == tokenizer_fingerprint(load_tokenizer(str(model_folder)))
     names = [f"{ALIAS}_seed2_train_40.jsonl", f"{ALIAS}_seed2_eval_20.jsonl"]
     files = {each.name for each in (tmp_path / "out").iterdir()}
     assert files == {*names, f"{ALIAS}_seed2.json"}
-    entries = json.loads(manifest.read_text())["files"]
+    entries = manifest["files"]
     for name, size in zip(names, (40, 20), strict=True):
         written = (tmp_path / "out" / name).read_bytes()
         lines = written.decode().splitlines(keepends=True)
@@ -200,20 +204,59 @@ def test_official_lines_are_written_as_ours(tmp_path: Path) -> None:
             assert json.dumps(json.loads(line)) == line
 
 
-def test_seeds_share_a_folder_and_a_changed_configuration_does_not(tmp_path: Path, model_folder: Path) -> None:
-    changes: dict[str, object] = {"num_train": 3, "num_eval": 2, "num_dicts": 4, "frac_top5": 0}
-    out, model = tmp_path / "out", str(model_folder)
-    first = generate(write_config(tmp_path, **changes), out, seed=0, model=model)
-    stamp = first.stat().st_mtime_ns
-    assert generate(write_config(tmp_path, **changes), out, seed=1, model=model) != first
-    assert generate(write_config(tmp_path, **changes), out, seed=0, model=model).stat().st_mtime_ns == stamp
-    with pytest.raises(DataError, match="of another configuration or model"):
-        generate(write_config(tmp_path, **changes | {"num_dicts": 5}), out, seed=0, model=model)
+@pytest.fixture
+def few(tmp_path: Path, model_folder: Path) -> Callable[..., dict[str, Any]]:
+    """Write a few samples to one folder, with other values for some keys of the configuration."""
+
+    def write(seed: int = 0, **changes: object) -> dict[str, Any]:
+        size: dict[str, object] = {"num_train": 3, "num_eval": 2, "num_dicts": 4, "frac_top5": 0}
+        return generate(write_config(tmp_path, **size | changes), tmp_path / "out", seed=seed, model=str(model_folder))
+
+    return write
+
+
+def test_seeds_share_a_folder_and_a_changed_configuration_does_not(tmp_path: Path, few: Callable[..., Any]) -> None:
+    first = few()
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert few(seed=1)["files"].keys().isdisjoint(first["files"])
+    assert few() == first
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    with pytest.raises(DataError, match=r"official\.data_kwargs\.num_dicts is 4 there and 5 here"):
+        few(num_dicts=5)
+
+
+def test_a_file_that_is_missing_is_written_again_and_a_damaged_one_refused(
+    tmp_path: Path, few: Callable[..., Any]
+) -> None:
+    few()
+    path = tmp_path / "out" / f"{ALIAS}_seed0_train_3.jsonl"
+    whole = path.read_bytes()
+    path.unlink()
+    few()
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[:-5])
+    with pytest.raises(DataError, match=f"{path} is damaged"):
+        few()
+    (tmp_path / "out" / f"{ALIAS}_seed0.json").write_text("{")
+    with pytest.raises(DataError, match="is not JSON"):
+        few()
+
+
+def test_all_samples_are_made_again_from_the_manifest(tmp_path: Path, few: Callable[..., Any]) -> None:
+    manifest = few()
+    again = samples(manifest["settings"])
+    lines = [line for name in manifest["files"] for line in (tmp_path / "out" / name).open()]
+    assert len(lines) == 5
+    for index, line in enumerate(lines):
+        (user, assistant), haystack = json.loads(line)["messages"], again[index]
+        assert (user["content"], assistant["content"]) == (
+            haystack.message(haystack.needles[0]),
+            haystack.needles[0].answer,
+        )
+        assert len(again.encoded(index)) == 1
 
 
 def test_the_24k_configuration_of_the_docs_nearly_fills_its_budget(tmp_path: Path) -> None:
-    from needlework.models.loading import load_tokenizer
-
     tokenizer = load_tokenizer("smollm2-135m")
     config = load(write_config(tmp_path, documented()[1]))
     row, _ = Split(config, "train", 0, lambda prompt: len(tokenizer(prompt)["input_ids"])).sample(0)

@@ -13,8 +13,9 @@ DIGITS = (1, 2), (3,)
 
 
 def pairs(seed: int, count: int, width: int = 4) -> tuple[np.ndarray, np.ndarray]:
-    draws = np.random.default_rng(seed).random((count, 2, width))
-    return dictionaries.pairs(draws, DIGITS, ([5, 17], [333]), repair=seed)
+    draws = np.random.default_rng(seed).random((1, count, 2, width))
+    (keys,), (values,) = dictionaries.pairs(draws, DIGITS, ([[5, 17]], [[333]]), [seed])
+    return keys, values
 
 
 def test_integers_take_each_number_of_digits_alike_and_cover_it() -> None:
@@ -44,7 +45,7 @@ def test_pieces_write_as_many_pairs_as_the_size_says() -> None:
     keys, values = np.array([[1, 2], [3, 4]]), np.array([[10, 20], [30, 40]])
     pieces = dictionaries.pieces(keys, values, np.array([2, 1]))
     start, colon, comma = dictionaries.START, dictionaries.COLON, dictionaries.COMMA
-    assert pieces.rows.tolist() == [
+    assert pieces.tolist() == [
         [start, 1, colon, 10, comma, 2, colon, 20],
         [start, 3, colon, 30, NOTHING, NOTHING, NOTHING, NOTHING],
     ]
@@ -75,10 +76,6 @@ def test_the_first_needle_moves_to_the_front_and_changes_places_with_who_is_ther
     assert dictionaries.to_front([4, 2, 0], 0) == [0, 2, 4]
     assert dictionaries.to_front([4, 2, 3], 0) == [0, 2, 3]
     assert dictionaries.to_front([0, 2, 3], 0) == [0, 2, 3]
-
-
-def test_the_order_puts_gold_rows_at_their_places_and_the_others_around_them() -> None:
-    assert dictionaries.order([3, 1], 5).tolist() == [2, 1, 3, 0, 4]
 
 
 def test_needles_are_seated_in_turn_and_each_on_its_own() -> None:

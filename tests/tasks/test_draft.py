@@ -8,7 +8,12 @@ NEEDLE = Asked(("What is ", 7, "?"), ("It is ", 12, "."), ("12",), 1)
 
 
 def arranged(order: list[int], names: list[int] | None = None) -> Arrangement:
-    return Arrangement(np.array(order), (NEEDLE,), None if names is None else np.array(names))
+    places = np.argsort(order).tolist()
+    return Arrangement(len(order), places, (NEEDLE,), None if names is None else np.array(names))
+
+
+def test_gold_rows_stand_at_their_places_and_the_others_around_them() -> None:
+    assert Arrangement(5, (3, 1), (NEEDLE,)).order.tolist() == [2, 1, 3, 0, 4]
 
 
 def test_numbers_and_fragments_become_items_in_the_order_arranged() -> None:
@@ -20,8 +25,8 @@ def test_numbers_and_fragments_become_items_in_the_order_arranged() -> None:
 
 
 def test_texts_without_names_are_items_as_they_are() -> None:
-    draft = Draft("t", "", ["a", "b", "c"], lambda _: arranged([2, 0]))
-    assert draft.haystack(2, "0").items == ("c", "a")
+    draft = Draft("t", "", ["a", "b", "c"], lambda _: arranged([2, 0, 1]))
+    assert draft.haystack(3, "0").items == ("c", "a", "b")
 
 
 def test_needles_become_text_with_an_id_of_their_own() -> None:

@@ -240,9 +240,9 @@ def test_a_haystack_without_siblings_can_be_made() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_items": 3, "num_needles": 4}, "4 needles need as many records, not 3"),
+        ({"num_items": 3, "num_needles": 4}, "4 needles of records need 4 items, more than the 3"),
         ({"num_items": 200, "num_needles": 101}, "at most 100 needles"),
-        ({"num_items": 0}, "at least 1 record"),
+        ({"num_needles": 0}, "at least 1 needle, not 0"),
         ({"num_needles": 2, "depths": (0.5,)}, "2 needles were given 1 depths"),
     ],
 )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from needlework.errors import RecipeError
-from needlework.tasks import make_task
+from needlework.tasks import make_task, sources
 
 
 def test_parameters_come_from_yaml_types() -> None:
@@ -26,3 +26,14 @@ def test_an_unknown_task_suggests_the_nearest() -> None:
 def test_an_unknown_parameter_suggests_the_nearest() -> None:
     with pytest.raises(RecipeError, match=r"no parameter 'key_digit'\. Did you mean 'key_digits'\?"):
         make_task("simple_dict", {"key_digit": 3})
+
+
+def test_the_users_own_text_is_found_in_any_task_and_in_the_parts_of_a_mixture() -> None:
+    parts = {
+        "niah": {"params": {"source": "essays"}},
+        "in2": {"weight": 2, "params": {"distractors": "pages"}},
+        "mdqa": 1,
+    }
+    assert sources({"parts": parts}) == ["essays", "pages"]
+    assert sources({"source": "qa.json", "distractors": None}) == ["qa.json"]
+    assert sources({"key_digits": [3]}) == []

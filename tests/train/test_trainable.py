@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pytest
 from transformers import LlamaForCausalLM
 
+from needlework.train.supported import PROVEN
 from needlework.train.trainable import select
+from tests.train.families import tiny
 
 
 def trained(model: object) -> set[str]:
@@ -13,6 +16,21 @@ def test_attention_trains_the_projections_alone(model: LlamaForCausalLM) -> None
     names = trained(select(model, "attention"))
     assert {name.split(".")[-2] for name in names} == {"q_proj", "k_proj", "v_proj", "o_proj"}
     assert len(names) == 8
+
+
+@pytest.mark.parametrize("name", sorted(PROVEN))
+def test_attention_is_found_in_every_layer_of_every_family(name: str) -> None:
+    names = trained(select(tiny(name), "attention"))
+    inputs = {"qkv_proj"} if name == "phi3" else {"q_proj", "k_proj", "v_proj"}
+    expected = {f"model.layers.{layer}.self_attn.{part}" for layer in range(3) for part in inputs | {"o_proj"}}
+    assert {each.rsplit(".", 1)[0] for each in names} == expected
+
+
+@pytest.mark.parametrize("name", sorted(PROVEN))
+def test_lora_adapts_the_same_projections_in_every_family(name: str) -> None:
+    attention = {each.rsplit(".", 1)[0] for each in trained(select(tiny(name), "attention"))}
+    lora = {each.split(".lora_")[0].removeprefix("base_model.model.") for each in trained(select(tiny(name), "lora"))}
+    assert lora == attention
 
 
 def test_full_trains_everything(model: LlamaForCausalLM) -> None:

@@ -12,7 +12,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import lru_cache
+from multiprocessing import resource_tracker
 from typing import Any
 
 from needlework.dataset.formats.base import Shard
@@ -33,11 +35,17 @@ def processes(workers: int) -> Backend:
     """Return a backend of so many processes of this machine, each of which writes its shards itself."""
 
     def run(shards: Shards, numbers: Sequence[int]) -> Iterator[tuple[int, Entries]]:
-        pool = ProcessPoolExecutor(
-            min(workers, max(1, len(numbers))), multiprocessing.get_context("spawn"), _begin, (shards,)
-        )
+        spawn = multiprocessing.get_context("spawn")
+        count = min(workers, len(numbers))
+        with _silent_children():
+            # What is large is not an argument of a process: one that loses its parent meanwhile complains.
+            work = spawn.Queue()
+            pool = ProcessPoolExecutor(max(1, count), spawn, _begin, (work,))
+            futures = [pool.submit(_store, number) for number in numbers]
+        for _ in range(count):
+            work.put(shards)
         try:
-            for future in as_completed([pool.submit(_store, number) for number in numbers]):
+            for future in as_completed(futures):
                 yield future.result()
         except BrokenProcessPool:
             raise UserError(
@@ -46,21 +54,43 @@ def processes(workers: int) -> Backend:
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            # Not to wait for those who will not listen.
+            work.cancel_join_thread()
 
     return run
+
+
+@contextmanager
+def _silent_children() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach: it goes to all of the terminal, and this one answers it.
+
+    They end with this one, which may leave without a word to them (see `needlework.interrupt`).
+    """
+    given = os.environ.get("PYTHONWARNINGS")
+    # Else the process that cleans up behind them warns that there was something to clean up.
+    os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
+    # It resets the mask when it starts.
+    resource_tracker.ensure_running()
+    # Processes inherit the mask, so they are deaf from their first moment.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.environ.pop("PYTHONWARNINGS")
+        if given is not None:
+            os.environ["PYTHONWARNINGS"] = given
 
 
 _shards: Shards
 """The work of this worker process, handed over once."""
 
 
-def _begin(shards: Shards) -> None:
+def _begin(work: multiprocessing.Queue[Shards]) -> None:
     global _shards
-    _shards = shards
-    _use_one_thread()
-    # Ctrl-C reaches all processes of the terminal; the first one decides, and the others end with it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    _use_one_thread()
+    _shards = work.get()
 
 
 def _use_one_thread() -> None:

@@ -15,8 +15,8 @@ from needlework.tasks.draft import Draft, Integers
 class Counter(Protocol):
     """Counts the tokens of a draft."""
 
-    def lengths(self, draft: Draft) -> Integers:
-        """Return about how many tokens each row of the contents adds, [capacity]."""
+    def sums(self, draft: Draft) -> Integers:
+        """Return about how many tokens the first n rows of the contents add, [capacity + 1]."""
 
     def count(self, draft: Draft, num_items: int) -> int:
         """Return exactly how many tokens the longest prompt of `num_items` items and its answer have."""
@@ -28,13 +28,13 @@ class PlainCounter:
     def __init__(self, renderer: Renderer) -> None:
         self.renderer = renderer
 
-    def lengths(self, draft: Draft) -> Integers:
+    def sums(self, draft: Draft) -> Integers:
         """Tokenize each item by itself: its neighbours may change a token or two."""
         items = draft.haystack(len(draft.contents), "").items
         # Items of an arrangement stand in another order than the rows.
         rows = np.empty(len(items), dtype=np.int64)
         rows[draft.arrange(len(items)).order] = [len(ids) for ids in self.renderer.encode([f"{x}\n" for x in items])]
-        return rows
+        return np.concatenate(([0], np.cumsum(rows)))
 
     def count(self, draft: Draft, num_items: int) -> int:
         """Tokenize every prompt with its answer."""
@@ -56,28 +56,32 @@ class Budget:
         self.max_tokens = max_tokens
         self.counter = counter
         # What was found of one haystack is a good first guess for the next; results do not depend on it.
-        self._capacity = 32
+        self.capacity = 32
+        """Items that are likely to be enough for the next haystack."""
         self._overhead = 0
 
-    def fit(self, draw: Callable[[int], Draft], *, min_items: int, num_needles: int) -> tuple[Draft, int]:
+    def fit(
+        self, draw: Callable[[int], Draft], *, min_items: int, num_needles: int, capacity: int | None = None
+    ) -> tuple[Draft, int]:
         """Return a draft and the largest number of its items whose longest prompt and answer fit.
 
         Args:
             draw: From a capacity to a draft. Drafts of `num_needles` items and more agree in the rows both have.
             min_items: The fewest items the task can have.
             num_needles: Needles in the haystack.
+            capacity: The first to try, for a caller that drew it with others; by default the budget's own.
 
         Raises:
             BudgetError: If not even the smallest haystack fits; names the smallest budget that would do.
         """
-        lowest, capacity = max(min_items, num_needles), self._capacity
+        lowest = max(min_items, num_needles)
+        capacity = capacity or max(self.capacity, lowest + 1)
         while True:
-            capacity = max(capacity, lowest + 1)
             draft = draw(capacity)
-            sums = np.cumsum(self.counter.lengths(draft))
+            sums = self.counter.sums(draft)
             num_items = self._closest(sums, lowest)
             tokens = self.counter.count(draft, num_items)
-            self._overhead = tokens - int(sums[num_items - 1])
+            self._overhead = tokens - int(sums[num_items])
             if (closest := self._closest(sums, lowest)) != num_items:
                 num_items = closest
                 tokens = self.counter.count(draft, num_items)
@@ -89,15 +93,15 @@ class Budget:
             while num_items < capacity and self.counter.count(draft, num_items + 1) <= self.max_tokens:
                 num_items += 1
             if num_items < capacity:
-                self._capacity = num_items + num_items // 32 + 2
+                self.capacity = num_items + num_items // 16 + 2
                 return draft, num_items
             spare = self.max_tokens - self._overhead - int(sums[-1])
             capacity += max(capacity // 8, int(spare * capacity / sums[-1])) + 4
 
     def _closest(self, sums: Integers, lowest: int) -> int:
         """Return how many items fit if they have these lengths."""
-        fitting = int(np.searchsorted(sums, self.max_tokens - self._overhead, side="right"))
-        return min(max(fitting, lowest), len(sums))
+        fitting = int(sums.searchsorted(self.max_tokens - self._overhead, side="right")) - 1
+        return min(max(fitting, lowest), len(sums) - 1)
 
     def _crowded(self, draw: Callable[[int], Draft], sizes: range, fewest: int, needed: int) -> tuple[Draft, int]:
         """Fit fewer items than needles, which share items then: each number of items is a draft of its own."""

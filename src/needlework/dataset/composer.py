@@ -1,6 +1,6 @@
 """Token ids by table, at memory speed: samples of numbers are put together without being tokenized.
 
-This is done only where it is exact. The first samples of each process, and every 1024th, are tokenized as
+This is done only where it is exact. The first samples of each process, and every 4096th, are tokenized as
 text too and compared; a tokenizer that joins digits with what stands beside them takes the plain path.
 """
 
@@ -16,10 +16,10 @@ from needlework.dataset.encoded import IGNORED, Encoded, Span, encode
 from needlework.dataset.table import Table, Unsplittable
 from needlework.errors import DataError
 from needlework.models.chat import Renderer
-from needlework.tasks.draft import Arrangement, Draft, Integers, Pieces
+from needlework.tasks.draft import NOTHING, Arrangement, Draft, Integers, Pieces
 
 FIRST_CHECKED = 16
-CHECKED_EVERY = 1024
+CHECKED_EVERY = 4096
 
 
 class Composer:
@@ -37,18 +37,23 @@ class Composer:
         self._tables: dict[Hashable, Table | None] = {}
         self._last: _Sized | None = None
 
-    def lengths(self, draft: Draft) -> Integers:
-        """Return how many tokens each row of the contents adds, [capacity]; exactly, where a table is used."""
+    def sums(self, draft: Draft) -> Integers:
+        """Return how many tokens the first n rows of the contents add, [capacity + 1]; exactly, by table."""
         sized = self._sized(draft)
-        return np.diff(sized.sums) if sized else self._plain.lengths(draft)
+        return sized.sums if sized else self._plain.sums(draft)
 
     def count(self, draft: Draft, num_items: int) -> int:
         """Return exactly how many tokens the longest prompt of `num_items` items and its answer have."""
-        sized = self._sized(draft)
-        return sized.count(num_items) if sized else self._plain.count(draft, num_items)
+        if sized := self._sized(draft):
+            try:
+                return sized.count(num_items)
+            except Unsplittable:
+                # The items can be composed, but what is asked of them cannot.
+                self._refuse(draft)
+        return self._plain.count(draft, num_items)
 
     def encode(self, draft: Draft, num_items: int) -> list[Encoded]:
-        """Return the rows of the haystack of `num_items` items."""
+        """Return the rows of the haystack of `num_items` items, which were counted."""
         sized = self._sized(draft)
         return sized.encode(num_items) if sized else encode(draft.haystack(num_items, ""), self.renderer)
 
@@ -117,10 +122,12 @@ class _Sized:
 
     draft: Draft
     table: Table
+    lengths: Integers
+    """Tokens of each row of the contents, [capacity]."""
     sums: Integers
     """Tokens of the first n items and the join behind each, [capacity + 1]."""
-    arrangements: dict[int, Arrangement] = field(default_factory=dict)
-    """Those asked for already: the size that fits is counted first, then encoded."""
+    arranged: dict[int, tuple[Arrangement, list[tuple[list[int], int]]]] = field(default_factory=dict)
+    """Arrangements and the ids behind the items that were asked for: the size that fits is counted, then encoded."""
 
     @classmethod
     def of(cls, draft: Draft, table: Table) -> _Sized:
@@ -132,45 +139,47 @@ class _Sized:
         assert isinstance(draft.contents, Pieces)
         rows = draft.contents.rows
         table.cover(max(int(rows.max()), len(rows)))
-        # Names are 1 .. n in some order, so their tokens do not depend on it.
-        each = table.lengths[rows].sum(1) + table.lengths[1 : len(rows) + 1] + table.lengths[table.join]
-        return cls(draft, table, np.concatenate(([0], np.cumsum(each))))
+        lengths = table.lengths.take(rows).sum(1)
+        # Names are 1 .. n in some order, so what they add up to does not depend on it.
+        sums = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(lengths + table.lengths[1 : len(rows) + 1] + table.lengths[table.join], out=sums[1:])
+        return cls(draft, table, lengths, sums)
 
-    def arrange(self, num_items: int) -> Arrangement:
-        if num_items not in self.arrangements:
-            self.arrangements[num_items] = self.draft.arrange(num_items)
-        return self.arrangements[num_items]
+    def arrange(self, num_items: int) -> tuple[Arrangement, list[tuple[list[int], int]]]:
+        if num_items not in self.arranged:
+            arrangement = self.draft.arrange(num_items)
+            self.arranged[num_items] = arrangement, [self.table.tail(each) for each in arrangement.needles]
+        return self.arranged[num_items]
 
     def count(self, num_items: int) -> int:
-        tails = [self.table.tail(each) for each in self.arrange(num_items).needles]
+        _, tails = self.arrange(num_items)
         body = int(self.sums[num_items] - self.table.lengths[self.table.join])
         return len(self.table.head) + body + max(len(ids) for ids, _ in tails)
 
     def encode(self, num_items: int) -> list[Encoded]:
-        table, arrangement = self.table, self.arrange(num_items)
+        table, (arrangement, tails) = self.table, self.arrange(num_items)
         assert isinstance(self.draft.contents, Pieces)
         assert arrangement.names is not None
-        rows = self.draft.contents.rows[arrangement.order]
+        rows, order, names = self.draft.contents.rows, arrangement.order, arrangement.names
         pieces = np.empty((num_items, rows.shape[1] + 2), dtype=np.int64)
-        pieces[:, 0], pieces[:, 1:-1], pieces[:, -1] = arrangement.names, rows, table.join
+        pieces[:, 0], pieces[:, 1:-1], pieces[:, -1] = names, rows.take(order, axis=0), table.join
         # Behind the last item comes the question.
-        pieces[-1, -1] = -1
-        ids, ends = table.take(pieces)
-        context = np.concatenate((table.head, ids))
-        item_ends = (ends.reshape(pieces.shape)[:, -1] + len(table.head)).tolist()
+        pieces[-1, -1] = NOTHING
+        items = table.take(pieces)
+        lengths = self.lengths.take(order) + table.lengths.take(names) + table.lengths[table.join]
+        ends = (np.cumsum(lengths) + len(table.head)).tolist()
         encoded = []
-        for needle in arrangement.needles:
-            tail, answer = table.tail(needle)
-            input_ids = np.concatenate((context, np.array(tail, dtype=np.int32)))
-            labels = np.full_like(input_ids, IGNORED)
+        for needle, (tail, answer) in zip(arrangement.needles, tails, strict=True):
+            input_ids = np.concatenate((table.head, items, np.array(tail, dtype=np.int32)))
+            labels = np.full(len(input_ids), IGNORED, dtype=np.int32)
             labels[-answer:] = input_ids[-answer:]
-            encoded.append(Encoded(input_ids, labels, (self._gold(item_ends, needle.position),)))
+            encoded.append(Encoded(input_ids, labels, (self._gold(ends, needle.position),)))
         return encoded
 
     def _gold(self, ends: list[int], position: int) -> Span:
         """Return the tokens that hold any of an item, whose first and last may be of a join."""
         if position < 0:
             return 0, 0
-        table, last = self.table, position == len(ends) - 1
+        table = self.table
         start = (ends[position - 1] if position else len(table.head)) - table.opens
-        return start, ends[position] + (table.closes if last else table.closes - int(table.lengths[table.join]))
+        return start, ends[position] + table.closes - int(table.lengths[table.join])

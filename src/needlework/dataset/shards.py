@@ -148,6 +148,6 @@ def is_whole(path: Path, entry: Mapping[str, object]) -> bool:
     except FileNotFoundError:
         return False
     raise DataError(
-        f"{path} is damaged: it has {size} bytes and not the checksum of the {entry['bytes']} that were written. "
-        f"Delete it, and the same command writes it again."
+        f"{path} is damaged: it has {size:,} bytes and not the checksum of the {entry['bytes']:,} that were written. "
+        f"Delete it, and the same `needlework generate` writes it again."
     )

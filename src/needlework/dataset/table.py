@@ -19,6 +19,12 @@ from needlework.tasks.draft import Asked, Draft, Integers, Parts, Pieces
 LARGEST = 10**6
 """Tables hold the numbers below."""
 
+PADDING = -1
+
+
+Form = tuple[str | None, ...]
+"""The strings of a text, with None where its numbers are."""
+
 
 class Unsplittable(Exception):
     """The tokenizer joins a number with its surroundings, or the template is not one that can be cut."""
@@ -48,7 +54,8 @@ class Table:
         self.uses = 0
         """Samples that were put together with it."""
         self.closing = draft.closing
-        self._cache: dict[tuple[str, str, str], list[int]] = {}
+        self._forms: dict[tuple[Form, Form], tuple[list[list[int]], list[list[int]]]] = {}
+        """The ids of question and answer between their numbers, by the strings between them."""
         preamble = f"{draft.preamble}\n\n" if draft.preamble else ""
         self.head = np.array(self._ids("", before + preamble + draft.opening, "1"), dtype=np.int32)
         # Items are joined by a newline; a tokenizer may well join that with the bracket before it.
@@ -80,37 +87,50 @@ class Table:
         ids = [*self.numbers, *(self._ids("1", fragment, "1") for fragment in reversed(self._fragments)), []]
         # Pieces below 0 index these from behind: nothing, then the fragments.
         self.lengths = np.array([len(each) for each in ids])
-        self._starts = np.cumsum(self.lengths) - self.lengths
-        self._flat = np.array([*chain.from_iterable(ids)], dtype=np.int32)
+        self._padded = np.full((len(ids), self.lengths.max()), PADDING, dtype=np.int32)
+        self._padded[np.arange(self.lengths.max()) < self.lengths[:, None]] = [*chain.from_iterable(ids)]
 
-    def take(self, pieces: Integers) -> tuple[Tokens, Integers]:
-        """Return the ids of pieces in a row, and where each piece ends, [pieces]."""
-        pieces = pieces.ravel()
-        lengths = self.lengths.take(pieces)
-        ends = np.cumsum(lengths)
-        shifts = self._starts.take(pieces)
-        shifts -= ends
-        shifts += lengths
-        indices = np.repeat(shifts, lengths)
-        indices += np.arange(len(indices))
-        return self._flat.take(indices), ends
+    def take(self, pieces: Integers) -> Tokens:
+        """Return the ids of pieces in a row."""
+        padded = self._padded.take(pieces, axis=0)
+        ids: Tokens = padded[padded != PADDING]
+        return ids
 
     def tail(self, needle: Asked) -> tuple[list[int], int]:
-        """Return the ids behind the last number of the items, and how many at their end are the completion."""
-        prompt = _coalesce((f"{self.closing}\n\n", *needle.question, self.middle))
-        completion = self._sequence(str(prompt[-1]), _coalesce((self.start, *needle.answer, self.end)))
-        return self._sequence("1", prompt) + completion, len(completion)
+        """Return the ids behind the last number of the items, and how many at their end are the completion.
 
-    def _sequence(self, left: str, parts: Sequence[str | int]) -> list[int]:
-        ids: list[int] = []
+        Raises:
+            Unsplittable: If a number is too large for a table.
+        """
+        asked, question = _apart(needle.question)
+        answered, answer = _apart(needle.answer)
+        self.cover(max(asked + answered, default=0))
+        form = self._forms.get((question, answer))
+        if form is None:
+            prompt = _coalesce((f"{self.closing}\n\n", *needle.question, self.middle))
+            completion = _coalesce((self.start, *needle.answer, self.end))
+            form = self._form("1", prompt), self._form(str(prompt[-1]), completion)
+            self._forms[question, answer] = form
+        completion_ids = self._filled(form[1], answered)
+        return self._filled(form[0], asked) + completion_ids, len(completion_ids)
+
+    def _form(self, left: str, parts: Sequence[str | int]) -> list[list[int]]:
+        """Return the ids of the strings between the numbers, behind a string or a digit."""
+        ids: list[list[int]] = [[]]
         last = len(parts) - 1
         for index, part in enumerate(parts):
             if isinstance(part, int):
-                self.cover(part)
-                ids += self.numbers[part]
+                ids.append([])
             else:
                 # A digit stands for any number, on either side.
-                ids += self._ids("1" if index else left, part, "1" if index < last else "")
+                ids[-1] = self._ids("1" if index else left, part, "1" if index < last else "")
+        return ids
+
+    def _filled(self, form: list[list[int]], numbers: list[int]) -> list[int]:
+        ids = [*form[0]]
+        for number, fixed in zip(numbers, form[1:], strict=True):
+            ids += self.numbers[number]
+            ids += fixed
         return ids
 
     def _overlap(self, text: str, start: int, stop: int) -> int:
@@ -120,11 +140,8 @@ class Table:
 
     def _ids(self, left: str, text: str, right: str) -> list[int]:
         """Return the ids that a text has between two others."""
-        key = (left, text, right)
-        if key not in self._cache:
-            span = len(left), len(left) + len(text)
-            (self._cache[key],) = self._cut([left + text + right], [span])
-        return self._cache[key]
+        (ids,) = self._cut([left + text + right], [(len(left), len(left) + len(text))])
+        return ids
 
     def _cut(self, texts: Sequence[str], spans: Sequence[tuple[int, int]]) -> list[list[int]]:
         """Return the ids of the tokens of each text that lie in its span of characters."""
@@ -135,6 +152,19 @@ class Table:
                 raise Unsplittable
             cut.append([id for id, (begin, end) in zip(ids, offsets, strict=True) if start <= begin and end <= stop])
         return cut
+
+
+def _apart(parts: Parts) -> tuple[list[int], Form]:
+    """Return the numbers of a text, and its strings with None for each number."""
+    numbers: list[int] = []
+    form: list[str | None] = []
+    for part in parts:
+        if isinstance(part, int):
+            numbers.append(part)
+            form.append(None)
+        else:
+            form.append(part)
+    return numbers, tuple(form)
 
 
 def _coalesce(parts: Parts) -> list[str | int]:

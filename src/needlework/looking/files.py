@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,12 @@ import numpy.typing as npt
 
 from needlework.dataset.encoded import IGNORED
 from needlework.dataset.export import MANIFEST
+from needlework.dataset.formats.megatron import CODES, HEADER
+from needlework.dataset.shards import is_whole, read_record
 from needlework.errors import DataError
 
 MEGATRON = ("train.bin", "train.idx", "train_mask.bin", "train_mask.idx")
-HEADER = struct.Struct("<9sQBQQ")
-"""Of megatron-core's `.idx`: its mark, version, type of the ids, rows, and documents with one behind the last."""
-KINDS = {1: np.uint8, 4: np.int32, 8: np.uint16}
+KINDS = {code: kind for kind, code in CODES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +50,30 @@ class Ids:
 Row = Chat | Ids
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def manifests(folder: Path) -> list[str]:
+    """Return the names of a folder's manifests: that of an export, and those of the paper's own configurations."""
+    official = sorted(path.name for path in folder.glob("*_seed*.json"))
+    # Where there is none at all, the first is missed by its name.
+    return [MANIFEST, *official] if (folder / MANIFEST).exists() else official or [MANIFEST]
+
+
+def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
     """Read what a folder holds.
 
     Raises:
         DataError: If it is no finished export.
     """
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        if not folder.is_dir():
-            raise DataError(f"there is no folder {folder}.") from None
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}.")
+    manifest = read_record(folder / name)
+    if manifest is None:
         raise DataError(
-            f"{folder} holds no finished dataset: it has no {MANIFEST}, which `needlework generate` writes last."
-        ) from None
-    except ValueError:
-        raise DataError(f"{path} is damaged: it is not JSON.") from None
+            f"{folder} holds no finished dataset: it has no {name}, which `needlework generate` writes last."
+        )
     if not isinstance(manifest, dict) or not manifest.keys() >= {"settings", "haystacks", "rows", "files"}:
-        raise DataError(f"{path} is not the manifest of a dataset: it lacks settings, haystacks, rows or files.")
+        raise DataError(
+            f"{folder / name} is not the manifest of a dataset: it lacks settings, haystacks, rows or files."
+        )
     return manifest
 
 
@@ -81,26 +84,17 @@ def verify(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
         DataError: If one is missing or is not what was written; names it.
     """
     for name, entry in files.items():
-        path = folder / name
-        try:
-            with path.open("rb") as file:
-                same = hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
-        except FileNotFoundError:
-            raise DataError(f"{path} is missing, but the manifest names it. Generate the dataset again.") from None
-        if not same:
-            raise DataError(
-                f"{path} is damaged: it has {path.stat().st_size:,} bytes and not the checksum of what was written. "
-                f"Delete it, and generate the dataset again."
-            )
+        if not is_whole(folder / name, entry):
+            raise DataError(f"{folder / name} is missing, but the manifest names it. Generate the dataset again.")
 
 
-def read_rows(folder: Path, names: Mapping[str, Any]) -> Iterator[Row]:
-    """Yield the rows of an export of any format, in order.
+def read_rows(folder: Path, names: Iterable[str]) -> Iterator[Row]:
+    """Yield the rows of an export of any format, in the order of its files.
 
     Raises:
         DataError: If no file of rows is among them.
     """
-    ordered = sorted(names)
+    ordered = list(names)
     if shards := [name for name in ordered if name.endswith(".parquet")]:
         return (row for name in shards for row in _parquet(folder / name))
     if shards := [name for name in ordered if name.endswith(".jsonl")]:

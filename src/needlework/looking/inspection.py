@@ -11,12 +11,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from needlework.dataset.encoded import IGNORED, Encoded
+from needlework.dataset.export import MANIFEST
 from needlework.errors import DataError, UserError
 from needlework.looking.files import Chat, Ids, Row, read_manifest, read_rows, verify
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from needlework.dataset.synthetic import SyntheticDataset
     from needlework.haystack import Haystack
 
 SAMPLE = 800
@@ -34,6 +34,14 @@ BINS = 10
 WIDTH = 40
 
 Numbers = npt.NDArray[np.int64]
+
+
+class Again(Protocol):
+    """A dataset made again from the settings in its manifest."""
+
+    def __getitem__(self, index: int, /) -> Haystack: ...
+
+    def encoded(self, index: int) -> list[Encoded]: ...
 
 
 @dataclass(slots=True)
@@ -75,9 +83,14 @@ class Inspection:
         return self.lengths if self.supervised is not None else np.array(self.sample.tokens, dtype=np.int64)
 
     @property
+    def max_tokens(self) -> int:
+        """The upper bound of a row's tokens."""
+        return _described(self.settings)[1]
+
+    @property
     def fill(self) -> float:
         """The mean number of tokens, of `max_tokens`."""
-        return float(self.tokens.mean() / self.settings["data"]["max_tokens"])
+        return float(self.tokens.mean() / self.max_tokens)
 
     @property
     def supervised_share(self) -> float:
@@ -88,8 +101,9 @@ class Inspection:
 
 def inspect(
     folder: Path,
-    dataset: Callable[[Mapping[str, Any]], SyntheticDataset],
+    dataset: Callable[[Mapping[str, Any]], Again],
     report: Callable[[int, int], None] = lambda done, total: None,
+    name: str = MANIFEST,
 ) -> Inspection:
     """Read a finished export.
 
@@ -97,11 +111,12 @@ def inspect(
         folder: Where it is.
         dataset: Makes the dataset of a manifest's settings again.
         report: Called with the rows read and made again, and of how many.
+        name: Of its manifest.
 
     Raises:
         DataError: If there is no finished export, or a file is missing, damaged or cannot be read.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, name)
     files, haystacks, total = manifest["files"], int(manifest["haystacks"]), int(manifest["rows"])
     verify(folder, files)
     per_haystack = max(1, total // max(1, haystacks))
@@ -138,7 +153,7 @@ def inspect(
 
 
 def _made_again(
-    data: SyntheticDataset,
+    data: Again,
     indices: list[int],
     per_haystack: int,
     kept: Mapping[int, Row],
@@ -186,7 +201,7 @@ def table(inspection: Inspection) -> Group:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    title = f"{settings['data']['task']}, seed {settings['seed']}, as {settings['format']} in {inspection.folder}"
+    title = f"{_described(settings)[0]}, seed {settings['seed']}, as {settings['format']} in {inspection.folder}"
     for name, value in _figures(inspection).items():
         grid.add_row(name, value)
     parts: list[Text | Table] = [Text(title, style="bold"), Text(), grid, Text()]
@@ -204,6 +219,13 @@ def table(inspection: Inspection) -> Group:
     return Group(*parts, Text(), Text(note, style="dim"))
 
 
+def _described(settings: Mapping[str, Any]) -> tuple[str, int]:
+    """Return the name and the token budget of a dataset."""
+    if official := settings.get("official"):
+        return official["alias"], official["task_kwargs"]["max_token"]
+    return settings["data"]["task"], settings["data"]["max_tokens"]
+
+
 def _figures(inspection: Inspection) -> dict[str, str]:
     lengths, tokens = inspection.lengths, inspection.tokens
     unit = "characters" if inspection.supervised is None else "tokens"
@@ -217,9 +239,7 @@ def _figures(inspection: Inspection) -> dict[str, str]:
     if len(tokens):
         if unit == "characters":
             figures["tokens"] = f"about {round(tokens.mean() * len(lengths), -3):,.0f}; a row {_spread(tokens)}"
-        figures["fill"] = (
-            f"{100 * inspection.fill:.1f} % of {inspection.settings['data']['max_tokens']:,} tokens on average"
-        )
+        figures["fill"] = f"{100 * inspection.fill:.1f} % of {inspection.max_tokens:,} tokens on average"
         figures["supervised"] = f"{100 * inspection.supervised_share:.2f} % of the tokens"
     return figures
 

@@ -91,22 +91,21 @@ def _convert(source: Path, target: Path) -> None:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    # The reader's own progress bar would stand between ours.
-    with contextlib.redirect_stderr(io.StringIO()):
-        loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF)
-    tokenizer = read_tokenizer()
-    # The loaded model remembers that it was quantized and refuses to be saved; its weights are plain.
-    config = copy.deepcopy(loaded.config)
-    del config.quantization_config
-    model = type(loaded)(config)
-    model.load_state_dict(loaded.state_dict())
-
     # A name of our own process: two processes may convert at once, and the first to finish wins.
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
     try:
+        # What cannot be written is better known before the half minute that reading takes.
+        temporary.mkdir(parents=True)
+        # The reader's own progress bar would stand between ours.
+        with contextlib.redirect_stderr(io.StringIO()):
+            loaded = AutoModelForCausalLM.from_pretrained(source, gguf_file=GGUF)
+        # The loaded model remembers that it was quantized and refuses to be saved; its weights are plain.
+        config = copy.deepcopy(loaded.config)
+        del config.quantization_config
+        model = type(loaded)(config)
+        model.load_state_dict(loaded.state_dict())
         model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-        temporary.parent.mkdir(parents=True, exist_ok=True)
+        read_tokenizer().save_pretrained(temporary)
         temporary.rename(target)
     except (OSError, SafetensorError) as error:
         if not target.is_dir():

@@ -19,13 +19,16 @@ Precision = Literal["fp32", "bf16"]
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model, with its chat template.
+    """Load the tokenizer of a model, with its chat template; that of the embedded model without unpacking it.
 
     Raises:
         ModelError: If there is no such model, or it cannot be read.
     """
     from transformers import AutoTokenizer
 
+    if name == embedded.NAME:
+        quiet()
+        return embedded.read_tokenizer()
     tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer.from_pretrained, name, trust_remote_code=trust_remote_code)
     return tokenizer
 

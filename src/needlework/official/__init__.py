@@ -1,5 +1,5 @@
 """The configurations of the paper's own code, run as they are."""
 
-from needlework.official.splits import generate
+from needlework.official.splits import generate, samples
 
-__all__ = ["generate"]
+__all__ = ["generate", "samples"]

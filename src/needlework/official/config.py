@@ -184,4 +184,17 @@ def load(path: Path) -> Config:
         raise RecipeError(f"{path}, {error}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path} should hold keys and values, not a {type(values).__name__}.")
-    return validate(MultiConfig if values.get("cls") == "DictRetrieval" else Config, values, str(path))
+    return parse(values, str(path))
+
+
+def parse(values: dict[str, Any], what: str) -> Config:
+    """Check the keys and values of a configuration.
+
+    Args:
+        values: As the file, or a manifest, has them.
+        what: What to call it in a message.
+
+    Raises:
+        RecipeError: Names the first wrong key, what it got and what it takes.
+    """
+    return validate(MultiConfig if values.get("cls") == "DictRetrieval" else Config, values, what)

@@ -9,18 +9,28 @@ samples are not the same ones, but of the same distributions and in the same for
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from needlework.dataset.encoded import Encoded, encode
+from needlework.dataset.shards import is_whole, read_record
 from needlework.errors import BudgetError, DataError, RecipeError
-from needlework.official.config import Config, load
+from needlework.haystack import Haystack
+from needlework.models.chat import Renderer
+from needlework.models.loading import load_tokenizer, tokenizer_fingerprint
+from needlework.official.config import Config, load, parse
 from needlework.progress import Progress, Silent
-from needlework.storage import write_json, write_text
+from needlework.storage import difference, write_chunks, write_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SPLITS = ("train", "eval")
 REDUNDANCY = 100
@@ -86,7 +96,14 @@ class Split:
         return f"{self.config.alias}_seed{self.seed}_{self.name}_{self.size}.jsonl"
 
     def sample(self, index: int) -> tuple[dict[str, Any], int]:
-        """Return a sample as the script writes it, and how often it was drawn again because it was too long.
+        """Return a sample as the script writes it, and how often it was drawn again."""
+        haystack, again = self.haystack(index)
+        (needle,) = haystack.needles
+        user = {"role": "user", "content": haystack.message(needle)}
+        return {"messages": [user, {"role": "assistant", "content": needle.answer}]}, again
+
+    def haystack(self, index: int) -> tuple[Haystack, int]:
+        """Return a sample as a haystack, and how often it was drawn again because it was too long.
 
         Raises:
             UserError: If it does not fit `max_token` however often it is drawn, or cannot be made at all.
@@ -96,11 +113,8 @@ class Split:
         for attempt in range(ATTEMPTS):
             draft = self._task.draft(self._rng(index, attempt), num_dicts, depths=(depth,))
             haystack = draft.haystack(num_dicts, str(index))
-            (needle,) = haystack.needles
-            prompt = haystack.message(needle)
-            if (tokens := self.count(prompt)) < limit:
-                messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": needle.answer}]
-                return {"messages": messages}, attempt
+            if (tokens := self.count(haystack.message(haystack.needles[0]))) < limit:
+                return haystack, attempt
         raise BudgetError(
             f"{num_dicts} dictionaries never took fewer than max_token - {REDUNDANCY} = {limit} tokens in {ATTEMPTS} "
             f"draws; the last took {tokens}. Raise max_token, lower num_dicts, or count with another --model."
@@ -110,10 +124,37 @@ class Split:
         return np.random.default_rng([self.seed, SPLITS.index(self.name), *sample])
 
 
+class Samples:
+    """The samples of both splits as haystacks, in the order of the files, for who looks at them again."""
+
+    def __init__(self, splits: Sequence[Split], renderer: Renderer) -> None:
+        self._samples = [(split, index) for split in splits for index in range(len(split))]
+        self._renderer = renderer
+
+    def __getitem__(self, index: int) -> Haystack:
+        split, number = self._samples[index]
+        return split.haystack(number)[0]
+
+    def encoded(self, index: int) -> list[Encoded]:
+        """Return the one row of a sample, with the model's chat template."""
+        return encode(self[index], self._renderer)
+
+
+def samples(settings: Mapping[str, Any]) -> Samples:
+    """Return the samples of a manifest's settings again.
+
+    Raises:
+        UserError: If the settings are of no configuration, or the tokenizer is not at hand.
+    """
+    tokenizer = load_tokenizer(settings["model"]["name"])
+    config = parse(settings["official"], "the manifest")
+    return Samples(_splits(config, settings["seed"], tokenizer), Renderer(tokenizer))
+
+
 def generate(
     path: Path, output: Path, *, seed: int = 0, model: str = "smollm2-135m", progress: Progress | None = None
-) -> Path:
-    """Write the splits of a configuration file, and then their manifest.
+) -> dict[str, Any]:
+    """Write the splits of a configuration file, and then their manifest `ALIAS_seedN.json`, which is returned.
 
     Args:
         path: The configuration file.
@@ -122,40 +163,56 @@ def generate(
         model: Whose tokenizer counts the tokens of a prompt, without chat template, as the script does.
         progress: Where to show progress; by default nowhere.
 
-    Returns:
-        The path of the manifest.
-
     Raises:
-        DataError: If the folder holds files of these names that were made otherwise.
+        DataError: If the folder holds files of these names that were made otherwise, or a damaged one.
         UserError: If the configuration or the model cannot be read, or the samples cannot be made.
     """
-    from needlework.models import embedded
-    from needlework.models.loading import load_tokenizer
-
     progress, config = progress or Silent(), load(path)
-    settings = {"config": config.model_dump(mode="json"), "seed": seed, "model": model}
-    manifest = output / f"{config.alias}_seed{seed}.json"
-    if manifest.exists():
-        if json.loads(manifest.read_text(encoding="utf-8"))["settings"] != settings:
-            raise DataError(f"{manifest} is of another configuration or model. Give another --output.")
-        return manifest
-    if notice := embedded.notice(model):
-        progress.say(notice)
     tokenizer = load_tokenizer(model)
-    splits = [Split(config, name, seed, lambda prompt: len(tokenizer(prompt)["input_ids"])) for name in SPLITS]
-    done, total, files = 0, sum(map(len, splits)), {}
+    settings = {
+        "format": "messages",
+        "seed": seed,
+        "official": config.model_dump(mode="json"),
+        "model": {"name": model, "tokenizer": tokenizer_fingerprint(tokenizer)},
+        "needlework": importlib.metadata.version("needlework"),
+    }
+    manifest = output / f"{config.alias}_seed{seed}.json"
+    found = read_record(manifest) or {"settings": settings, "files": {}}
+    if other := difference(found["settings"], settings):
+        raise DataError(f"{manifest} is of other settings: {other}. Give another --output.")
+    splits = _splits(config, seed, tokenizer)
+    files = {name: entry for name, entry in found["files"].items() if is_whole(output / name, entry)}
+    todo = [split for split in splits if split.file not in files]
+    if not todo:
+        return found
+    total = sum(map(len, splits))
+    drawn = count(total - sum(map(len, todo)) + 1)
     with progress.bar("generate") as update:
-        for split in splits:
-            lines, redrawn = [], 0
-            for index in range(len(split)):
-                row, again = split.sample(index)
-                lines.append(json.dumps(row) + "\n")
-                redrawn += again
-                done += 1
-                update(done, total)
-            text = "".join(lines)
-            write_text(output / split.file, text)
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            files[split.file] = {"rows": len(split), "redrawn": redrawn, "sha256": digest}
-    write_json(manifest, {"settings": settings, "files": files})
-    return manifest
+        for split in todo:
+            files[split.file] = _write(split, output, lambda: update(next(drawn), total))
+    ordered = {split.file: files[split.file] for split in splits}
+    written = {"settings": settings, "haystacks": total, "rows": total, "files": ordered}
+    write_json(manifest, written)
+    return written
+
+
+def _write(split: Split, folder: Path, report: Callable[[], None]) -> dict[str, Any]:
+    """Write the file of a split and return what is known of it, for the manifest."""
+    lines, redrawn = [], 0
+    for index in range(len(split)):
+        row, again = split.sample(index)
+        lines.append(json.dumps(row) + "\n")
+        redrawn += again
+        report()
+    content = "".join(lines).encode()
+    write_chunks(folder / split.file, [content])
+    return {
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "rows": len(split),
+        "redrawn": redrawn,
+    }
+
+
+def _splits(config: Config, seed: int, tokenizer: PreTrainedTokenizerBase) -> list[Split]:
+    return [Split(config, name, seed, lambda prompt: len(tokenizer(prompt)["input_ids"])) for name in SPLITS]

@@ -68,6 +68,14 @@ def make_task(name: str, params: Mapping[str, Any]) -> Task:
         raise RecipeError(f"task {name}: {path} is {first['input']!r}: {first['msg'].lower()}.") from None
 
 
+def sources(params: Mapping[str, Any]) -> list[str]:
+    """Return the files and folders of the user's that a task of these parameters reads, or a part of a mixture."""
+    found = [value for name, value in params.items() if name in ("source", "distractors") and value]
+    for value in params.values():
+        found += sources(value) if isinstance(value, Mapping) else []
+    return found
+
+
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."

@@ -17,6 +17,7 @@ from pydantic import Field
 from needlework.tasks import planting
 from needlework.tasks.dictionaries import found
 from needlework.tasks.draft import Asked, Draft
+from needlework.tasks.placing import check
 from needlework.tasks.simple_dict import REPORT
 
 PHRASE = "does not occur"
@@ -47,7 +48,7 @@ class Absent:
         Raises:
             UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
         """
-        planting.check("absent", capacity, num_needles, self.min_items(num_needles), depths)
+        check("absent", capacity, num_needles, self.min_items(num_needles), depths)
         drawn = planting.numbers(rng, self.digits, num_needles, 2 * num_needles)
         pairs = list(zip(drawn[::2], drawn[1::2], strict=True))
         present = rng.random(num_needles) >= (self.absent_fraction if depths is None else 0)

@@ -18,6 +18,7 @@ from pydantic import Field, PositiveInt
 from needlework.tasks import planting
 from needlework.tasks.dictionaries import ABOVE, choose, found
 from needlework.tasks.draft import Asked, Draft
+from needlework.tasks.placing import check
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Chain:
         Raises:
             UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
         """
-        planting.check("chain", capacity, num_needles, self.min_items(num_needles), depths)
+        check("chain", capacity, num_needles, self.min_items(num_needles), depths)
         hops = choose(rng.random(num_needles), self.hops).tolist()
         drawn = iter(planting.numbers(rng, self.digits, num_needles, num_needles + sum(hops)))
         chains = [list(pairwise(islice(drawn, count + 1))) for count in hops]

@@ -16,6 +16,7 @@ from pydantic import Field, PositiveInt
 from needlework.tasks import planting
 from needlework.tasks.dictionaries import ABOVE, OPENING, choose
 from needlework.tasks.draft import Asked, Draft, Parts, text
+from needlework.tasks.placing import check
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Collect:
         Raises:
             UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
         """
-        planting.check("collect", capacity, num_needles, self.min_items(num_needles), depths)
+        check("collect", capacity, num_needles, self.min_items(num_needles), depths)
         counts = choose(rng.random(num_needles), self.occurrences).tolist()
         drawn = planting.numbers(rng, self.digits, num_needles, num_needles + sum(counts))
         keys, values = drawn[:num_needles], iter(drawn[num_needles:])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
 
 from needlework.errors import UserError
-from needlework.tasks.draft import NOTHING, Integers, Parts, Pieces
+from needlework.tasks.draft import NOTHING, Integers, Parts
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
+Rows = slice | Integers
 
 PREAMBLE = "Do a task using the list of dictionaries below."
 ABOVE = "Above is a list of dictionaries such that each key and value is an integer."
@@ -51,25 +53,26 @@ def distinct(rng: np.random.Generator, digits: Sequence[int], count: int, avoid:
 def pairs(
     draws: Floats,
     digits: tuple[Sequence[int], Sequence[int]],
-    avoid: tuple[Sequence[int], Sequence[int]],
-    repair: int,
+    avoid: tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]],
+    repairs: Sequence[int],
 ) -> tuple[Integers, Integers]:
-    """Turn draws from [0, 1) into the keys and values of dictionaries.
+    """Turn draws from [0, 1) into the keys and values of the dictionaries of many drafts.
 
     Args:
-        draws: Shape [dictionaries, 2, pairs]; each row gives a dictionary and no row changes another.
+        draws: Shape [drafts, dictionaries, 2, pairs]; no dictionary changes another.
         digits: The numbers of digits of keys and of values.
-        avoid: The gold keys and the gold values, which no drawn pair has.
-        repair: Seed for drawing again the rows that do.
+        avoid: The gold keys and the gold values of each draft, which none of its drawn pairs has.
+        repairs: Seed of each draft for drawing again the dictionaries that do.
 
     Returns:
-        Keys and values, each of shape [dictionaries, pairs]; the keys of a row differ.
+        Keys and values, each of shape [drafts, dictionaries, pairs]; the keys of a dictionary differ.
     """
+    gold_keys, gold_values = (np.repeat(np.asarray(each), draws.shape[1], axis=0) for each in avoid)
     return redraw(
         draws,
         lambda drawn: _numbers(drawn, digits),
-        lambda keys, values: _conflicts(keys, values, avoid),
-        repair,
+        lambda keys, values, rows: _conflicts(keys, values, gold_keys[rows], gold_values[rows]),
+        repairs,
     )
 
 
@@ -83,44 +86,53 @@ def _numbers(draws: Floats, digits: tuple[Sequence[int], Sequence[int]]) -> tupl
 def redraw(
     draws: Floats,
     make: Callable[[Floats], tuple[Integers, Integers]],
-    conflicts: Callable[[Integers, Integers], Booleans],
-    repair: int,
+    conflicts: Callable[[Integers, Integers, Rows], Booleans],
+    repairs: Sequence[int],
 ) -> tuple[Integers, Integers]:
     """Make the keys and values of dictionaries, those of a dictionary again until nothing conflicts.
 
     Args:
-        draws: Draws from [0, 1), a row for each dictionary; no row changes another.
-        make: From draws to keys and values, a row for each dictionary.
-        conflicts: From keys and values to which rows cannot stay.
-        repair: Seed for drawing those rows again.
+        draws: Draws from [0, 1), [drafts, dictionaries, ...].
+        make: From draws [rows, ...] to keys and values, a row for each dictionary; no row changes another.
+        conflicts: From keys, values and which rows of all drafts they are to which of them cannot stay.
+        repairs: Seed of each draft for drawing those again.
+
+    Returns:
+        Keys and values, each [drafts, dictionaries, ...].
     """
-    keys, values = make(draws)
-    for row in np.flatnonzero(conflicts(keys, values)).tolist():
-        rng = np.random.default_rng([repair, row])
-        again = slice(row, row + 1)
-        while True:
-            keys[again], values[again] = make(rng.random((1, *draws.shape[1:])))
-            if not conflicts(keys[again], values[again]).any():
-                break
-    return keys, values
+    shape = draws.shape[:2]
+    keys, values = make(draws.reshape(-1, *draws.shape[2:]))
+    rows = np.flatnonzero(conflicts(keys, values, slice(None)))
+    # Each has a stream of its own: which others are drawn again changes nothing.
+    streams = [np.random.default_rng([repairs[row // shape[1]], row % shape[1]]) for row in rows.tolist()]
+    while streams:
+        keys[rows], values[rows] = make(np.stack([stream.random(draws.shape[2:]) for stream in streams]))
+        again = conflicts(keys[rows], values[rows], rows)
+        rows, streams = rows[again], list(compress(streams, again))
+    return keys.reshape(*shape, *keys.shape[1:]), values.reshape(*shape, *values.shape[1:])
 
 
-def _conflicts(keys: Integers, values: Integers, avoid: tuple[Sequence[int], Sequence[int]]) -> Booleans:
-    """Return which rows hold a gold key or value, or a key twice."""
+def _conflicts(keys: Integers, values: Integers, gold_keys: Integers, gold_values: Integers) -> Booleans:
+    """Return which rows hold a gold key or value of theirs, or a key twice; all [rows, ...]."""
     ascending = np.sort(keys, axis=1)
     equal = [ascending[:, 1:] == ascending[:, :-1]]
-    equal += [(part[..., None] == few).reshape(len(keys), -1) for part, few in zip((keys, values), avoid, strict=True)]
+    for part, gold in ((keys, gold_keys), (values, gold_values)):
+        equal.append((part[:, :, None] == gold[:, None]).reshape(len(part), -1))
     return np.asarray(np.concatenate(equal, axis=1).any(1))
 
 
-def pieces(keys: Integers, values: Integers, sizes: Integers) -> Pieces:
-    """Write the first `sizes[r]` pairs of each row r as `] {key: value, key: value`."""
-    count, width = keys.shape
-    rows = np.full((count, 4 * width), NOTHING, dtype=np.int64)
-    rows[:, 0] = START
-    rows[:, 1::4], rows[:, 2::4], rows[:, 3::4], rows[:, 4::4] = keys, COLON, values, COMMA
-    rows[np.arange(4 * width) >= 4 * sizes[:, None]] = NOTHING
-    return Pieces(rows, FRAGMENTS)
+def pieces(keys: Integers, values: Integers, sizes: Integers) -> Integers:
+    """Write the first `sizes[…, r]` pairs of each dictionary r as `] {key: value, key: value`.
+
+    Returns:
+        The pieces, with the fragments of this module, [..., dictionaries, pieces].
+    """
+    *shape, width = keys.shape
+    rows = np.full((*shape, 4 * width), NOTHING, dtype=np.int64)
+    rows[..., 0] = START
+    rows[..., 1::4], rows[..., 2::4], rows[..., 3::4], rows[..., 4::4] = keys, COLON, values, COMMA
+    rows[np.arange(4 * width) >= 4 * sizes[..., None]] = NOTHING
+    return rows
 
 
 def found(key: int, value: int, name: int) -> Parts:
@@ -214,16 +226,6 @@ def to_front(places: list[int], wanted: int) -> list[int]:
     """Move the first needle to the wanted place; one that is there takes the place it leaves."""
     swap = {wanted: places[0], places[0]: wanted}
     return [wanted, *(swap.get(place, place) for place in places[1:])]
-
-
-def order(places: Sequence[int], num_items: int) -> Integers:
-    """Return which row stands at each place: the gold rows 0, 1, … at theirs, the others in order, [num_items]."""
-    rows = np.empty(num_items, dtype=np.int64)
-    others = np.ones(num_items, dtype=np.bool_)
-    others[list(places)] = False
-    rows[others] = np.arange(len(places), num_items)
-    rows[list(places)] = np.arange(len(places))
-    return rows
 
 
 def check_seats(task: str, num_items: int, num_needles: int, keys_per_gold: int, keys_per_dict: Sequence[int]) -> None:

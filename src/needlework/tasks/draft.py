@@ -54,13 +54,25 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """Which row of the contents stands at each place, and what is asked."""
+    """Where the gold rows stand, and what is asked."""
 
-    order: Integers
-    """Shape [items]."""
+    num_items: int
+    places: Sequence[int]
+    """Of the rows 0, 1, … of the contents; the others fill the places between them, in order."""
     needles: tuple[Asked, ...]
     names: Integers | None = None
     """Shape [items]: the number of each item, where items are numbered."""
+
+    @property
+    def order(self) -> Integers:
+        """Which row of the contents stands at each place, shape [items]."""
+        places = list(self.places)
+        rows = np.empty(self.num_items, dtype=np.int64)
+        others = np.ones(self.num_items, dtype=np.bool_)
+        others[places] = False
+        rows[others] = np.arange(len(places), self.num_items)
+        rows[places] = np.arange(len(places))
+        return rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ import numpy as np
 from pydantic import Field, PositiveInt
 
 from needlework.corpus import Passage, Question, askable, passages
-from needlework.tasks.dictionaries import order
 from needlework.tasks.draft import Arrangement, Asked, Draft
 from needlework.tasks.passages import Stock, draw, make_stock
 from needlework.tasks.placing import check
@@ -79,7 +78,7 @@ class IN2:
                 Asked((question,), (answer,), accepted, at)
                 for (question, answer, accepted), at in zip(texts, places, strict=False)
             )
-            return Arrangement(order(places, num_items), tuple(needles))
+            return Arrangement(num_items, places, tuple(needles))
 
         return Draft("in2", PREAMBLE, [each.text for each in drawn.passages], arrange)
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from needlework.corpus import Passage, Question
-from needlework.tasks.dictionaries import order
 from needlework.tasks.draft import Arrangement, Asked, Draft, Parts
 from needlework.tasks.passages import Stock, draw, stock
 from needlework.tasks.placing import check
@@ -94,7 +93,7 @@ def draft_documents(
         for passage, question, at in zip(drawn.passages, drawn.questions, places, strict=False):
             asked = QUESTION.format(question=question.text)
             needles.append(Asked((asked,), answer(passage, question, at + 1), question.accepted, at))
-        return Arrangement(order(places, num_items), tuple(needles), names=np.arange(1, num_items + 1))
+        return Arrangement(num_items, places, tuple(needles), np.arange(1, num_items + 1))
 
     return Draft(task, PREAMBLE, [document(each) for each in drawn.passages], arrange, opening=OPENING)
 

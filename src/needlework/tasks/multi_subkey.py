@@ -128,7 +128,7 @@ class MultiSubkey:
             golds = rows.tolist(), gold.queries.tolist(), gold.keys.tolist(), gold.values.tolist()
             for row, query, key, value in zip(*golds, strict=True):
                 needles.append(self._asked(query, key, value, places[row], int(names[places[row]])))
-            return Arrangement(dictionaries.order(places, num_items), tuple(needles), names)
+            return Arrangement(num_items, places, tuple(needles), names)
 
         return Draft("multi_subkey", PREAMBLE, _pieces(keys, values, sizes), arrange, OPENING, CLOSING)
 
@@ -166,12 +166,12 @@ class MultiSubkey:
         per_key = 4 + self.common_subkeys + 2 * self._longest
         draws = rng.random((capacity, 1 + self._width * per_key))
         keys, values = dictionaries.redraw(
-            draws[:, 1:].reshape(capacity, self._width, per_key),
+            draws[None, :, 1:].reshape(1, capacity, self._width, per_key),
             lambda draws: (self._keys(draws[..., 1:], gold), dictionaries.integers(draws[..., 0], self.value_digits)),
-            lambda keys, values: _conflicts(keys, values, gold),
-            repair,
+            lambda keys, values, _: _conflicts(keys, values, gold),
+            [repair],
         )
-        return keys, values, dictionaries.choose(draws[:, 0], self.keys_per_dict)
+        return keys[0], values[0], dictionaries.choose(draws[:, 0], self.keys_per_dict)
 
     def _keys(self, draws: Floats, gold: _Gold) -> Integers:
         """Turn draws from [0, 1), [..., 3 + common + 2 * longest], into keys, [..., longest]."""

@@ -18,6 +18,7 @@ from pydantic import Field
 from needlework.tasks import planting
 from needlework.tasks.dictionaries import found
 from needlework.tasks.draft import Asked, Draft
+from needlework.tasks.placing import check
 from needlework.tasks.simple_dict import question
 
 
@@ -43,7 +44,7 @@ class NearDuplicates:
         Raises:
             UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
         """
-        planting.check("near_duplicates", capacity, num_needles, self.min_items(num_needles), depths)
+        check("near_duplicates", capacity, num_needles, self.min_items(num_needles), depths)
         drawn = planting.numbers(rng, self.digits, num_needles, 2 * num_needles)
         pairs = list(zip(drawn[::2], drawn[1::2], strict=True))
 

@@ -16,7 +16,6 @@ import numpy as np
 
 from needlework.corpus import passages
 from needlework.errors import UserError
-from needlework.tasks.dictionaries import order
 from needlework.tasks.draft import Arrangement, Asked, Draft, Parts, text
 from needlework.tasks.placing import check, place
 from needlework.tasks.sentences import sentences
@@ -64,7 +63,7 @@ class NIAH:
                 Asked(("What is the access code of locker ", locker, "?"), needle, (str(code),), at)
                 for locker, code, needle, at in zip(lockers, codes, needles, places, strict=True)
             )
-            return Arrangement(order(places, num_items), asked)
+            return Arrangement(num_items, places, asked)
 
         return Draft("niah", PREAMBLE, contents, arrange)
 

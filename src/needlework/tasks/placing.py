@@ -22,7 +22,7 @@ def check(task: str, capacity: int, num_needles: int, min_items: int, depths: Se
             f"Ask for fewer needles, or more items."
         )
     if depths is not None and len(depths) != num_needles:
-        raise UserError(f"{num_needles} needles were given {len(depths)} depths")
+        raise UserError(f"{num_needles} needles were given {len(depths)} depths. Give each needle one.")
 
 
 def place(draws: Floats, num_items: int, depths: Sequence[float] | None) -> list[int]:

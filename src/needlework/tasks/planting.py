@@ -12,32 +12,15 @@ from itertools import chain, islice, permutations
 
 import numpy as np
 
-from needlework.errors import UserError
 from needlework.tasks import dictionaries
-from needlework.tasks.dictionaries import CLOSING, OPENING, PREAMBLE, Floats
-from needlework.tasks.draft import Arrangement, Asked, Draft, Integers
+from needlework.tasks.dictionaries import CLOSING, FRAGMENTS, OPENING, PREAMBLE, Floats
+from needlework.tasks.draft import Arrangement, Asked, Draft, Integers, Pieces
+from needlework.tasks.placing import place
 
 PAIRS = (3, 4)
 """Pairs in a dictionary, as in the official configurations, gold or not: their number gives nothing away."""
 
 Pair = tuple[int, int]
-
-
-def check(task: str, num_items: int, num_needles: int, min_items: int, depths: Sequence[float] | None) -> None:
-    """Check that so many needles fit so many dictionaries, and have a depth each if any.
-
-    Raises:
-        UserError: If not.
-    """
-    if num_items < 1 or num_needles < 1:
-        raise UserError(f"{task} needs at least 1 dictionary and 1 needle, not {num_items} and {num_needles}.")
-    if num_items < min_items:
-        raise UserError(
-            f"{num_needles} needles of {task} need {min_items} dictionaries, not {num_items}. "
-            f"Ask for fewer needles, or more dictionaries."
-        )
-    if depths is not None and len(depths) != num_needles:
-        raise UserError(f"{num_needles} needles were given {len(depths)} depths. Give each needle one.")
 
 
 def numbers(rng: np.random.Generator, digits: Sequence[int], num_needles: int, count: int) -> list[int]:
@@ -86,8 +69,8 @@ def plant(
     draws = rng.random((capacity, 4 + 2 * width))
     sizes = dictionaries.choose(draws[:, 0], PAIRS)
     slots = (draws[:, 1] * sizes).astype(np.int64)
-    shape = capacity, 2, width
-    keys, values = dictionaries.pairs(draws[:, 4:].reshape(shape), (digits, digits), (reserved, reserved), repair)
+    drawn, avoid = draws[:, 4:].reshape(1, capacity, 2, width), ([reserved], [reserved])
+    (keys,), (values,) = dictionaries.pairs(drawn, (digits, digits), avoid, [repair])
     for row, pair in enumerate(gold):
         keys[row, slots[row]], values[row, slots[row]] = pair
     if near:
@@ -95,15 +78,15 @@ def plant(
         _plant_near(keys, others, draws[:, 3], near, set(reserved))
 
     def arrange(num_items: int) -> Arrangement:
-        places = _places(place_draws, num_items, depths)
+        places = place(place_draws, num_items, depths)
         first, other = iter(places[: len(firsts)]), iter(places[len(firsts) :])
         needles = [
             ask(number, [next(first), *islice(other, len(group) - 1)] if group else [])
             for number, group in enumerate(groups)
         ]
-        return Arrangement(dictionaries.order(places, num_items), tuple(needles), np.arange(1, num_items + 1))
+        return Arrangement(num_items, places, tuple(needles), np.arange(1, num_items + 1))
 
-    return Draft(task, PREAMBLE, dictionaries.pieces(keys, values, sizes), arrange, OPENING, CLOSING)
+    return Draft(task, PREAMBLE, Pieces(dictionaries.pieces(keys, values, sizes), FRAGMENTS), arrange, OPENING, CLOSING)
 
 
 def near_duplicates(key: int) -> tuple[list[int], list[int]]:
@@ -127,12 +110,3 @@ def _plant_near(keys: Integers, slots: Integers, draws: Floats, near: Sequence[i
         options = chain(kind[int(rest * len(kind)) :], *kinds)
         # With so few digits that none is left, the key stays as it was drawn, which is never wrong.
         keys[row, slot] = next((option for option in options if option not in present), keys[row, slot])
-
-
-def _places(draws: Floats, num_items: int, depths: Sequence[float] | None) -> list[int]:
-    """Return the places of the gold rows: the first at the depths, if there are any, the others anywhere."""
-    if depths is None:
-        return dictionaries.scatter(draws, num_items)
-    places = dictionaries.at_depths(depths, num_items)
-    free = sorted(set(range(num_items)) - set(places))
-    return places + [free[index] for index in dictionaries.scatter(draws[len(places) :], len(free))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -43,6 +43,25 @@ class Task(Protocol):
 
     def min_items(self, num_needles: int) -> int:
         """Return the fewest items that hold so many needles."""
+
+
+@runtime_checkable
+class DrawsMany(Protocol):
+    """A task that draws many drafts in less time than one by one."""
+
+    def drafts(self, rngs: Sequence[np.random.Generator], capacity: int, num_needles: int = 1) -> list[Draft]:
+        """Draw what `draft` draws from each of the generators."""
+
+
+def drafts(task: Task, rngs: Sequence[np.random.Generator], capacity: int, num_needles: int = 1) -> list[Draft]:
+    """Draw a draft from each generator, at once where the task can.
+
+    Raises:
+        UserError: As `Task.draft` does.
+    """
+    if isinstance(task, DrawsMany):
+        return task.drafts(rngs, capacity, num_needles)
+    return [task.draft(rng, capacity, num_needles) for rng in rngs]
 
 
 def make(

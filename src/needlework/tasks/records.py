@@ -20,6 +20,7 @@ from needlework.errors import UserError
 from needlework.tasks.dictionaries import at_depths
 from needlework.tasks.draft import Arrangement, Asked, Draft, Integers
 from needlework.tasks.invented import MONTHS, VALUES, Draws, pick, uniforms
+from needlework.tasks.placing import check
 from needlework.tasks.record_kinds import Kind, Record, kinds, prose
 
 PREAMBLE = "Answer a question about the records below."
@@ -67,7 +68,7 @@ class Records:
             order = _order(np.random.default_rng(place_seed), num_items, num_needles, depths)
             places = np.argsort(order).tolist()
             needles = tuple(_needle(*gold, place) for gold, place in zip(golds, places, strict=False))
-            return Arrangement(order, needles)
+            return Arrangement(num_items, places, needles)
 
         return Draft("records", PREAMBLE, contents, arrange)
 
@@ -146,14 +147,9 @@ def _sibling(head: Record, number: int, draws: Draws) -> Record:
 
 
 def _check(num_items: int, num_needles: int, depths: Sequence[float] | None) -> None:
-    if num_items < 1 or num_needles < 1:
-        raise UserError(f"records needs at least 1 record and 1 needle, not {num_items} and {num_needles}.")
+    check("records", num_items, num_needles, num_needles, depths)
     if num_needles > MOST_NEEDLES:
         raise UserError(f"records asks at most {MOST_NEEDLES} needles of a haystack, not {num_needles}.")
-    if num_needles > num_items:
-        raise UserError(f"{num_needles} needles need as many records, not {num_items}. Ask for fewer needles.")
-    if depths is not None and len(depths) != num_needles:
-        raise UserError(f"{num_needles} needles were given {len(depths)} depths.")
 
 
 def _order(rng: np.random.Generator, num_items: int, num_needles: int, depths: Sequence[float] | None) -> Integers:

@@ -16,6 +16,7 @@ from pydantic import Field, PositiveInt
 from needlework.tasks import planting
 from needlework.tasks.dictionaries import OPENING
 from needlework.tasks.draft import Asked, Draft
+from needlework.tasks.placing import check
 from needlework.tasks.simple_dict import REPORT
 
 
@@ -41,7 +42,7 @@ class SameKey:
         Raises:
             UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
         """
-        planting.check("same_key", capacity, num_needles, self.min_items(num_needles), depths)
+        check("same_key", capacity, num_needles, self.min_items(num_needles), depths)
         drawn = planting.numbers(rng, self.digits, num_needles, (1 + self.occurrences) * num_needles)
         keys, values = drawn[:num_needles], drawn[num_needles:]
 

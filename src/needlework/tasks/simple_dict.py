@@ -7,15 +7,15 @@ is unique by construction: excluding only one key, as the official generator doe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import NonNegativeFloat, PositiveInt
 
 from needlework.tasks import dictionaries
-from needlework.tasks.dictionaries import ABOVE, CLOSING, OPENING, PREAMBLE
-from needlework.tasks.draft import Arrangement, Asked, Draft, Parts
+from needlework.tasks.dictionaries import ABOVE, CLOSING, FRAGMENTS, OPENING, PREAMBLE, Floats
+from needlework.tasks.draft import Arrangement, Asked, Draft, Integers, Parts, Pieces
 
 REPORT = f"{ABOVE} Report the value of key "
 TEMPLATE = (
@@ -61,9 +61,46 @@ class SimpleDict:
         Raises:
             UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
         """
+        (draft,) = self.drafts([rng], capacity, num_needles, depths=depths)
+        return draft
+
+    def drafts(
+        self,
+        rngs: Sequence[np.random.Generator],
+        capacity: int,
+        num_needles: int = 1,
+        *,
+        depths: Sequence[float] | None = None,
+    ) -> list[Draft]:
+        """Draw what `draft` draws from each generator; what is done to arrays is done once for all.
+
+        Raises:
+            UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
+        """
         self._check(capacity, num_needles)
-        gold_keys = dictionaries.distinct(rng, self.key_digits, num_needles)
-        gold_values = dictionaries.distinct(rng, self.value_digits, num_needles, avoid=gold_keys)
+        drawn = [self._draw(rng, capacity, num_needles, depths) for rng in rngs]
+        draws = np.stack([each.draws for each in drawn])
+        sizes = dictionaries.choose(draws[..., 0], self.keys_per_dict)
+        sizes[:, : min(num_needles, capacity)] = self.keys_per_gold
+        keys, values = dictionaries.pairs(
+            draws[..., 1:].reshape(len(drawn), capacity, 2, self._width),
+            (self.key_digits, self.value_digits),
+            ([each.keys for each in drawn], [each.values for each in drawn]),
+            [each.repair for each in drawn],
+        )
+        for number, each in enumerate(drawn):
+            keys[number, each.rows, each.slots], values[number, each.rows, each.slots] = each.keys, each.values
+        contents = dictionaries.pieces(keys, values, sizes)
+        return [
+            Draft("simple_dict", PREAMBLE, Pieces(rows, FRAGMENTS), self._arranging(each), OPENING, CLOSING)
+            for rows, each in zip(contents, drawn, strict=True)
+        ]
+
+    def _draw(
+        self, rng: np.random.Generator, capacity: int, num_needles: int, depths: Sequence[float] | None
+    ) -> _Drawn:
+        keys = dictionaries.distinct(rng, self.key_digits, num_needles)
+        values = dictionaries.distinct(rng, self.value_digits, num_needles, avoid=keys)
         holders = min(num_needles, capacity)
         rows, slots = dictionaries.seats(rng, num_needles, holders, self.keys_per_gold)
         place = dictionaries.placing(
@@ -76,26 +113,20 @@ class SimpleDict:
             front_size=self.front_size,
         )
         repair = int(rng.integers(2**63))
-
         # A row of draws for each dictionary, so that more of them do not change the first.
-        draws = rng.random((capacity, 1 + 2 * self._width))
-        sizes = dictionaries.choose(draws[:, 0], self.keys_per_dict)
-        sizes[:holders] = self.keys_per_gold
-        digits, gold = (self.key_digits, self.value_digits), (gold_keys, gold_values)
-        keys, values = dictionaries.pairs(draws[:, 1:].reshape(capacity, 2, self._width), digits, gold, repair)
-        keys[rows, slots], values[rows, slots] = gold
+        return _Drawn(keys, values, rows, slots, place, repair, rng.random((capacity, 1 + 2 * self._width)))
 
+    def _arranging(self, drawn: _Drawn) -> Callable[[int], Arrangement]:
         def arrange(num_items: int) -> Arrangement:
-            places, names = place(num_items)
+            places, names = drawn.place(num_items)
             needles = []
-            for row, key, value in zip(rows.tolist(), gold_keys, gold_values, strict=True):
+            for row, key, value in zip(drawn.rows.tolist(), drawn.keys, drawn.values, strict=True):
                 name = int(names[places[row]])
                 answer = dictionaries.found(key, value, name)
                 needles.append(Asked(question(key, template=self.template), answer, (str(value),), places[row]))
-            return Arrangement(dictionaries.order(places, num_items), tuple(needles), names)
+            return Arrangement(num_items, places, tuple(needles), names)
 
-        contents = dictionaries.pieces(keys, values, sizes)
-        return Draft("simple_dict", PREAMBLE, contents, arrange, OPENING, CLOSING)
+        return arrange
 
     def min_items(self, num_needles: int) -> int:
         """Return the fewest dictionaries that hold so many needles."""
@@ -111,6 +142,22 @@ class SimpleDict:
         needed = 2 * (2 * num_needles + self._width)
         dictionaries.check_numbers("key_digits", self.key_digits, num_needles, needed)
         dictionaries.check_numbers("value_digits", self.value_digits, num_needles, needed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """What is drawn for a draft, before it becomes dictionaries."""
+
+    keys: list[int]
+    values: list[int]
+    """The gold pairs, [needles]."""
+    rows: Integers
+    slots: Integers
+    """In which dictionary each of them is, and where in it, [needles]."""
+    place: Callable[[int], tuple[list[int], Integers]]
+    repair: int
+    draws: Floats
+    """From [0, 1), [dictionaries, 1 + 2 pairs]."""
 
 
 def question(key: int, *, template: bool) -> Parts:

@@ -18,15 +18,14 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from needlework.errors import ModelError
 from needlework.train.branch_attention import BranchAttention
+from needlework.train.softcap import softcapped_attention
+from needlework.train.supported import check
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 ATTENTION = "needlework_shared_prefix"
 """The name under which the attention function is registered."""
-
-PROVEN = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-"""Model types that tests/train/test_shared_prefix.py proves equal to separate rows."""
 
 
 class Layout:
@@ -95,6 +94,8 @@ def shared_prefix_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend over one packed row.
@@ -103,14 +104,22 @@ def shared_prefix_attention(
         query: Shape [1, heads, P + S, head_dim]; `key` and `value` have as many or fewer heads.
         attention_mask: None, because no mask function is registered.
         layout: The row's layout, given to the model's forward.
+        scaling: Factor of the scores; 1 / sqrt(head_dim) if not given.
+        sliding_window: Positions a row of this layer sees, itself included.
+        softcap: Bound of the scores, in models that cap them.
 
     Returns:
         The attention output, shape [1, P + S, heads, head_dim], and no weights.
     """
-    if attention_mask is not None or dropout:
-        raise ModelError("shared-prefix attention takes no mask and no dropout; this model gave it one.")
+    if attention_mask is not None or dropout or s_aux is not None:
+        raise ModelError("shared-prefix attention takes no mask, dropout or attention sinks; this model gave it one.")
+    layout.layers_seen.add(int(module.layer_idx))  # type: ignore[arg-type]
+    scale = scaling or query.shape[-1] ** -0.5
+    if softcap is not None:
+        output = softcapped_attention(query, key, value, layout, window=sliding_window, scale=scale, softcap=softcap)
+        return output.transpose(1, 2), None
     prefix, device = layout.prefix, query.device
-    options: dict[str, Any] = {"scale": scaling, "enable_gqa": query.shape[1] != key.shape[1]}
+    options: dict[str, Any] = {"scale": scale, "enable_gqa": query.shape[1] != key.shape[1]}
     mask = layout.prefix_mask(sliding_window, device)
     prefix_out = scaled_dot_product_attention(
         query[:, :, :prefix],
@@ -121,14 +130,12 @@ def shared_prefix_attention(
         **options,
     )
     if device.type == "cpu" and layout.reaches_all(sliding_window):
-        scale = scaling or query.shape[-1] ** -0.5
         # Under autocast rotary embeddings leave queries and keys in fp32; this call is not on its list.
         rows, keys = (each.to(value.dtype) for each in (query[:, :, prefix:], key))
         branch_out = BranchAttention.apply(rows, keys, value, layout.places(), scale)  # type: ignore[no-untyped-call]
     else:
         mask = layout.branch_mask(sliding_window, device)
         branch_out = scaled_dot_product_attention(query[:, :, prefix:], key, value, attn_mask=mask, **options)
-    layout.layers_seen.add(int(module.layer_idx))  # type: ignore[arg-type]
     return torch.cat([prefix_out, branch_out.to(prefix_out.dtype)], dim=2).transpose(1, 2), None
 
 
@@ -143,31 +150,6 @@ def enable(model: PreTrainedModel) -> None:
     check(model.config)
     AttentionInterface.register(ATTENTION, shared_prefix_attention)
     model.set_attn_implementation(ATTENTION)
-
-
-def check(config: PreTrainedConfig) -> None:
-    """Refuse a model for which shared-prefix training is not proven exact.
-
-    Raises:
-        ModelError: Says why.
-    """
-    config = config.get_text_config()
-    if config.model_type not in PROVEN:
-        raise ModelError(
-            f"shared-prefix training is not proven exact for {config.model_type!r} models; "
-            f"it is for {', '.join(sorted(PROVEN))}."
-        )
-    if dropout := getattr(config, "attention_dropout", 0.0):
-        raise ModelError(
-            f"attention_dropout is {dropout}: with dropout the answers of one packed row would not equal "
-            f"separate rows. Set attention_dropout to 0 in the model's config."
-        )
-    rope = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if rope in ("dynamic", "longrope"):
-        raise ModelError(
-            f"the model's rope type {rope!r} depends on the length of the row, so a packed row "
-            f"would not equal separate rows."
-        )
 
 
 def confirm(layout: Layout, model: PreTrainedModel) -> None:

@@ -9,7 +9,12 @@ if TYPE_CHECKING:
 
 Trainable = Literal["attention", "full", "lora"]
 
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj")
+"""Names of attention's projections; Phi-3 has the first three in one.
+
+The norms of queries and keys (Gemma 3, OLMo, Qwen3) stay as they are: the same part is trained in every
+family, and by LoRA, which reaches matrices alone.
+"""
 
 
 def select(model: PreTrainedModel, trainable: Trainable, *, lora_rank: int = 16) -> PreTrainedModel:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +26,9 @@ from needlework.dataset.synthetic import SyntheticDataset
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-HEADER = b"MMIDIDX\x00\x00"
-VERSION = 1
+HEADER = struct.Struct("<9sQBQQ")
+"""Of an `.idx`: the mark, its version, the type of the values, rows, and documents with one behind the last."""
+MARK, VERSION = b"MMIDIDX\x00\x00", 1
 # `DType` of megatron/core/datasets/indexed_dataset.py.
 CODES = {np.uint8: 1, np.int32: 4, np.uint16: 8}
 
@@ -35,7 +37,7 @@ Kind = type[np.uint8] | type[np.uint16] | type[np.int32]
 
 def write(data: SyntheticDataset, indices: range) -> Shard:
     """Write the ids, the mask, and the lengths of the rows."""
-    rows = [row for index in indices for row in data.encoded(index)]
+    rows = list(chain.from_iterable(data.encoded_many(indices)))
     # Converted row by row, while they are in the processor's cache.
     ids = np.concatenate([row.input_ids for row in rows], dtype=id_kind(data), casting="unsafe")
     mask = np.concatenate([row.labels != IGNORED for row in rows])
@@ -66,7 +68,7 @@ def _highest_id(tokenizer: PreTrainedTokenizerBase) -> int:
 def _index(whole: Whole, kind: Kind) -> Iterator[bytes]:
     """Yield the index: header, lengths (int32), beginnings in bytes (int64), first rows of documents (int64)."""
     rows = sum(path.stat().st_size for path in (shard["lengths"] for shard in whole.shards)) // 4
-    yield HEADER + struct.pack("<QBQQ", VERSION, CODES[kind], rows, rows + 1)
+    yield HEADER.pack(MARK, VERSION, CODES[kind], rows, rows + 1)
     yield from whole.joined("lengths")
     begin = 0
     for lengths in _lengths(whole):

@@ -44,8 +44,7 @@ def write(data: SyntheticDataset, indices: range) -> Shard:
 def _groups(data: SyntheticDataset, indices: range) -> Iterator[list[Encoded]]:
     rows: list[Encoded] = []
     tokens = 0
-    for index in indices:
-        encoded = data.encoded(index)
+    for encoded in data.encoded_many(indices):
         rows += encoded
         tokens += sum(len(row.input_ids) for row in encoded)
         if tokens >= GROUP_TOKENS:
