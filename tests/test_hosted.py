@@ -233,11 +233,15 @@ def test_a_missing_key_is_said_before_anything_is_made(
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_host_would_refuse_is_not_sent(service: Service, tiny: Recipe, tmp_path: Path) -> None:
+def test_what_the_host_would_refuse_is_not_sent_and_can_be_mended(
+    service: Service, tiny: Recipe, tmp_path: Path
+) -> None:
     few = tiny.model_copy(update={"data": tiny.data.model_copy(update={"haystacks": 4})})
     with pytest.raises(UserError, match="no fewer than 10 examples, not 8"):
         submit(few, tmp_path, service)
     assert service.calls == []
+    submit(tiny, tmp_path, service)
+    assert len(service.jobs) == 1
 
 
 def test_examples_that_the_model_would_cut_off_are_not_sent(
@@ -313,6 +317,15 @@ def test_a_job_that_failed_or_was_cancelled_has_no_model(
         hosted.wait(tmp_path)
     with pytest.raises(UserError, match=message):
         hosted.evaluate(tmp_path, "after", Confirm())
+
+
+def test_a_run_whose_job_failed_is_not_submitted_again(service: Service, tiny: Recipe, tmp_path: Path) -> None:
+    submit(tiny, tmp_path, service)
+    service.end("failed")
+    hosted.status(tmp_path)
+    with pytest.raises(UserError, match=r"ended with the status failed\. Give another --output"):
+        submit(tiny, tmp_path, service)
+    assert len(service.jobs) == 1
 
 
 def test_a_model_that_is_not_there_yet_is_not_asked(service: Service, tiny: Recipe, tmp_path: Path) -> None:

@@ -93,7 +93,10 @@ def submit(recipe: Recipe, output: Path, offer: Offer, confirm: Confirm, progres
             confirm(f"{record.estimate['text']} Send it to {client.base_url.host}?")
             record.agreed = True
             record.save(path)
-        return send(kind.make(client), record, data, lambda: record.save(path), progress.say)
+        job = send(kind.make(client), record, data, lambda: record.save(path), progress.say)
+    if job.state in ("failed", "cancelled"):
+        raise UserError(f"the job {job.id} of this run ended with the status {job.status}. Give another --output.")
+    return job
 
 
 def status(output: Path) -> Job:
@@ -189,8 +192,9 @@ def _settle(recipe: Recipe, output: Path, host: str) -> Recipe:
         raise RecipeError("the recipe does not say which model to finetune. Add --set hosted.model=NAME.")
     if host == "openai":
         recipe = generation.with_system(recipe, openai.SYSTEM)
-    path = output / "recipe.yaml"
-    if not path.exists():
+    path, made = output / "recipe.yaml", ("before", "train", "after", f"{FOLDER}/data/manifest.json")
+    # A recipe of which nothing was made, because it had a mistake, may be mended in place.
+    if not path.exists() or not any((output / each).exists() for each in made):
         write_json(output / "environment.json", describe())
         write_text(path, recipes.dump(recipe))
     elif found := difference(recipes.load(path).model_dump(mode="json"), recipe.model_dump(mode="json")):
