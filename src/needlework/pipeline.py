@@ -8,13 +8,12 @@ from __future__ import annotations
 import gc
 import json
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from needlework import recipe as recipes
 from needlework.errors import RecipeError
+from needlework.evaluation import build_benchmarks, measure
 from needlework.progress import Progress, Silent
 from needlework.recipe import Evaluate, Model, Recipe
 from needlework.storage import difference, write_json, write_text
@@ -23,11 +22,8 @@ if TYPE_CHECKING:
     from needlework.benchmarks import Benchmark
     from needlework.dataset.own import OwnDataset
     from needlework.dataset.synthetic import SyntheticDataset
+    from needlework.inference.backend import Backend
     from needlework.models.chat import Renderer
-    from needlework.tasks.draft import Draft
-
-DONE = "done"
-"""Marker of a finished evaluation."""
 
 
 def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | None = None) -> dict[str, Any]:
@@ -79,45 +75,16 @@ def evaluate(model: Model, benchmarks: Evaluate, seed: int, folder: Path, progre
         "benchmarks": benchmarks.model_dump(mode="json", exclude_none=True),
         "seed": seed,
     }
-    if path.exists():
-        _same_settings(path, settings)
-    if (folder / DONE).exists():
-        return
-    from needlework.environment import describe
-    from needlework.inference.evaluate import evaluate as ask
-    from needlework.inference.hf import HFBackend
 
-    progress.say(f"Evaluating {model.name}")
-    renderer = _renderer(model, progress)
-    built = _benchmarks(benchmarks, seed, renderer)
-    if not path.exists():
-        write_json(folder / "environment.json", describe())
-        write_json(path, settings)
-    loaded = load_model(model.name, precision=cast(Any, model.precision), trust_remote_code=model.trust_remote_code)
-    backend = HFBackend(loaded, renderer)
-    summary: dict[str, Any] = {"model": model.name, "benchmarks": {}}
-    for benchmark in built:
-        start = time.perf_counter()
-        with progress.bar(f"  {benchmark.name}") as update:
-            predictions = ask(
-                backend,
-                benchmark.haystacks,
-                benchmark.score,
-                folder / f"predictions-{benchmark.name}.jsonl",
-                max_new_tokens=benchmark.max_new_tokens,
-                stop=benchmark.stop,
-                places=benchmark.places,
-                report=update,
-            )
-        summary["benchmarks"][benchmark.name] = {
-            "n": len(predictions),
-            "accuracy": sum(each.hit for each in predictions) / len(predictions),
-            "seconds": round(time.perf_counter() - start, 1),
-            "titles": benchmark.titles,
-        }
-    write_json(folder / "summary.json", summary)
-    (folder / DONE).touch()
-    del backend, loaded
+    def prepare() -> tuple[Backend, list[Benchmark]]:
+        from needlework.inference.hf import HFBackend
+
+        renderer = _renderer(model, progress)
+        built = build_benchmarks(benchmarks, seed, renderer)
+        loaded = load_model(model.name, precision=cast(Any, model.precision), trust_remote_code=model.trust_remote_code)
+        return HFBackend(loaded, renderer), built
+
+    measure(model.name, model.name, settings, prepare, folder, progress)
     gc.collect()
 
 
@@ -245,14 +212,6 @@ def _check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> N
     training_data(recipe, renderer).largest()
 
 
-def _same_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Check what a folder is to hold against what it was begun with."""
-    if found := difference(_load(path), settings):
-        raise RecipeError(
-            f"{path.parent} holds another evaluation: {found}. Give another --output, or delete the folder."
-        )
-
-
 def _load(path: Path) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return value
@@ -274,23 +233,3 @@ def _renderer(model: Model, progress: Progress) -> Renderer:
     if notice := embedded.notice(model.name):
         progress.say(notice)
     return make_renderer(model)
-
-
-def _benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Benchmark]:
-    from needlework.benchmarks import knowledge, kv, mdqa
-    from needlework.dataset.budget import Budget
-    from needlework.dataset.composer import Composer
-
-    counter = Composer(renderer)
-
-    def fit_needles(draw: Callable[[int], Draft], max_tokens: int, num_needles: int) -> tuple[Draft, int]:
-        return Budget(max_tokens, counter).fit(draw, min_items=num_needles, num_needles=num_needles)
-
-    built = []
-    if chosen.kv:
-        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=fit_needles))
-    if chosen.knowledge:
-        built.append(knowledge.build(**chosen.knowledge.model_dump(), seed=seed))
-    if chosen.mdqa:
-        built.append(mdqa.build(**chosen.mdqa.model_dump(), seed=seed))
-    return built
