@@ -5,9 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from needlework.cli_data import default_folder
 from needlework.dataset.formats import FORMATS
 from tests.official.conftest import write_config
 from tests.test_cli import call
+
+
+@pytest.mark.parametrize("recipe", ["gpt-3.5-turbo", "mine/gpt-3.5-turbo.yaml", "gpt-3.5-turbo.yml"])
+def test_a_runs_folder_has_the_whole_name_of_its_recipe(recipe: str) -> None:
+    assert default_folder(recipe) == Path("runs/gpt-3.5-turbo")
 
 
 def test_show_prints_a_sample_of_a_task_or_recipe(

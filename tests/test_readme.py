@@ -29,6 +29,9 @@ def test_needlework_commands_parse(page: str, line: str) -> None:
     group = typer.main.get_command(app)
     name, *arguments = shlex.split(line)[1:]
     command = group.commands[name]  # type: ignore[attr-defined]
+    while hasattr(command, "commands"):
+        name, *arguments = arguments
+        command = command.commands[name]
     context = command.make_context(name, arguments)
     if "recipe" in context.params:
         assert recipe.load(context.params["recipe"], context.params.get("set") or ())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from needlework import cli_convert, cli_data
+from needlework import cli_convert, cli_data, cli_hosted
 from needlework.errors import RecipeError, UserError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run(
     if dry_run:
         _print_plan(loaded)
         return
-    folder = output or Path("runs") / (data or Path(recipe)).stem
+    folder = output or cli_data.default_folder(data.stem if data else recipe)
     _interruptible()
     _print_comparison(pipeline.run(loaded, folder, Terminal()))
     print(f"Report: {folder / 'report.html'}")
@@ -80,7 +80,7 @@ def finetune(
         _print_plan(loaded)
         return
     _interruptible()
-    folder = pipeline.finetune(loaded, output or Path("runs") / (data or Path(recipe)).stem, Terminal())
+    folder = pipeline.finetune(loaded, output or cli_data.default_folder(data.stem if data else recipe), Terminal())
     if processes.is_first():
         print(f"Model: {folder}")
 
@@ -190,6 +190,7 @@ def generate(
 app.command()(cli_data.show)
 app.command()(cli_data.inspect)
 app.add_typer(cli_convert.app, name="convert")
+app.add_typer(cli_hosted.app, name="hosted")
 
 
 @app.command(name="list")

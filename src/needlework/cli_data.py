@@ -79,6 +79,11 @@ def inspect(folder: Annotated[Path, typer.Argument(help="Folder of a finished da
         Console(highlight=False).print(*[""] * bool(number), table(found), sep="\n")
 
 
+def default_folder(recipe: str) -> Path:
+    """Return where a recipe's run goes by default. Names may hold dots, as `gpt-3.5-turbo` does."""
+    return Path("runs") / Path(recipe).name.removesuffix(".yaml").removesuffix(".yml")
+
+
 def synthetic(source: str, values: dict[str, Any], overrides: list[str] | None) -> Recipe:
     """Return a task's recipe of defaults, or the recipe of a name or file, with the values that are given."""
     from needlework import recipe as recipes

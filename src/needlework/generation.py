@@ -32,6 +32,8 @@ def generate(
 ) -> dict[str, Any]:
     """Write the haystacks of a recipe as training data, with a manifest, which is returned.
 
+    OpenAI's models get the paper's system message, if the recipe has none.
+
     Args:
         recipe: Its model, data and seed say what is written.
         output: The folder; what an earlier call began there is completed.
@@ -44,17 +46,40 @@ def generate(
     Raises:
         UserError: If something of this cannot be; says what.
     """
+    from needlework.dataset.formats import openai
+
+    if format == "openai":
+        recipe = with_system(recipe, openai.SYSTEM)
+    return write(recipe, output, progress, format=format, conversation=conversation, workers=workers, ray=ray)
+
+
+def with_system(recipe: Recipe, system: str) -> Recipe:
+    """Return the recipe with a system message, if it has none of its own."""
+    if recipe.model.system is not None:
+        return recipe
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"system": system})})
+
+
+def write(
+    recipe: Recipe,
+    output: Path,
+    progress: Progress | None = None,
+    *,
+    format: str,
+    conversation: bool = False,
+    workers: int = 1,
+    ray: str | None = None,
+) -> dict[str, Any]:
+    """Write the haystacks as `generate` does, with the recipe's own system message or none."""
     from needlework.dataset import backends
     from needlework.dataset.export import export
-    from needlework.dataset.formats import make_format, openai
+    from needlework.dataset.formats import make_format
     from needlework.models.loading import tokenizer_fingerprint
 
     progress, chosen = progress or Silent(), make_format(format)
     if ray and workers > 1:
         raise UserError("--workers are processes of this machine, --ray a cluster's: give one of them.")
     model = recipe.model
-    if format == "openai" and model.system is None:
-        model = model.model_copy(update={"system": openai.SYSTEM})
     renderer = make_renderer(model, conversation)
     data = dataset(recipe, renderer)
     # What cannot be made is refused before anything is written.

@@ -8,24 +8,23 @@ from __future__ import annotations
 import gc
 import json
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from needlework import processes
 from needlework import recipe as recipes
 from needlework.errors import RecipeError
+from needlework.evaluation import build_benchmarks, measure
 from needlework.progress import Progress, Silent
 from needlework.recipe import Evaluate, Model, Recipe
 from needlework.storage import difference, write_json, write_text
 
 if TYPE_CHECKING:
+    from needlework.benchmarks import Benchmark
     from needlework.dataset.own import OwnDataset
     from needlework.dataset.synthetic import SyntheticDataset
+    from needlework.inference.backend import Backend
     from needlework.models.chat import Renderer
-
-DONE = "done"
-"""Marker of a finished evaluation."""
 
 
 def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | None = None) -> dict[str, Any]:
@@ -78,46 +77,16 @@ def evaluate(model: Model, benchmarks: Evaluate, seed: int, folder: Path, progre
         "benchmarks": benchmarks.model_dump(mode="json", exclude_none=True),
         "seed": seed,
     }
-    if path.exists():
-        _same_settings(path, settings)
-    if (folder / DONE).exists():
-        return
-    from needlework.asking import build
-    from needlework.environment import describe
-    from needlework.inference.evaluate import evaluate as ask
-    from needlework.inference.hf import HFBackend
 
-    progress.say(f"Evaluating {model.name}")
-    renderer = _renderer(model, progress)
-    built = build(benchmarks, seed, renderer)
-    if not path.exists():
-        write_json(folder / "environment.json", describe())
-        write_json(path, settings)
-    loaded = load_model(model.name, precision=cast(Any, model.precision), trust_remote_code=model.trust_remote_code)
-    backend = HFBackend(loaded, renderer)
-    summary: dict[str, Any] = {"model": model.name, "benchmarks": {}}
-    for benchmark in built:
-        start = time.perf_counter()
-        with progress.bar(f"  {benchmark.name}") as update:
-            predictions = ask(
-                backend,
-                benchmark.haystacks,
-                benchmark.score,
-                folder / f"predictions-{benchmark.name}.jsonl",
-                max_new_tokens=benchmark.max_new_tokens,
-                stop=benchmark.stop,
-                places=benchmark.places,
-                report=update,
-            )
-        summary["benchmarks"][benchmark.name] = {
-            "n": len(predictions),
-            "accuracy": sum(each.hit for each in predictions) / len(predictions),
-            "seconds": round(time.perf_counter() - start, 1),
-            "titles": benchmark.titles,
-        }
-    write_json(folder / "summary.json", summary)
-    (folder / DONE).touch()
-    del backend, loaded
+    def prepare() -> tuple[Backend, list[Benchmark]]:
+        from needlework.inference.hf import HFBackend
+
+        renderer = _renderer(model, progress)
+        built = build_benchmarks(benchmarks, seed, renderer)
+        loaded = load_model(model.name, precision=cast(Any, model.precision), trust_remote_code=model.trust_remote_code)
+        return HFBackend(loaded, renderer), built
+
+    measure(model.name, model.name, settings, prepare, folder, progress)
     gc.collect()
 
 
@@ -254,14 +223,6 @@ def _check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> N
     data.largest()
     if recipe.train.check:
         data.held_out(recipe.train.check.needles)
-
-
-def _same_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Check what a folder is to hold against what it was begun with."""
-    if found := difference(_load(path), settings):
-        raise RecipeError(
-            f"{path.parent} holds another evaluation: {found}. Give another --output, or delete the folder."
-        )
 
 
 def _load(path: Path) -> dict[str, Any]:

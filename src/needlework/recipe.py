@@ -123,6 +123,13 @@ class Train(Section):
         return -(-rows // self.batch_size) * self.epochs
 
 
+class Hosted(Section):
+    """Finetuning on a host's machines, with `needlework hosted`."""
+
+    model: str | None = None
+    """The host's name of the model to finetune; `model.name` then only counts tokens."""
+
+
 class KV(Section):
     """Key-value retrieval at several lengths and depths."""
 
@@ -186,6 +193,7 @@ class Recipe(Section):
     model: Model = Model()
     data: Data = Data()
     train: Train = Train()
+    hosted: Hosted = Hosted()
     evaluate: Evaluate = Evaluate(kv=KV(), mdqa=MDQA(), knowledge=Knowledge())
 
 

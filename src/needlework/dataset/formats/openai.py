@@ -17,7 +17,8 @@ SYSTEM = "Write a response that appropriately completes the request."
 
 MIN_EXAMPLES = 10
 MAX_TOKENS = 65_536
-"""Of one example; longer ones are cut off, and with them the answer. For gpt-3.5-turbo it is 16,385."""
+"""Of one example; longer ones are cut off, and with them the answer."""
+GPT_35_MAX_TOKENS = 16_385
 MAX_BYTES = 512 * 10**6
 """Of one uploaded file."""
 ROLES = ("system", "user", "assistant")
@@ -38,6 +39,11 @@ def check(data: SyntheticDataset) -> None:
             f"OpenAI cuts examples off behind {MAX_TOKENS} tokens, and with them the answer. "
             f"Lower --max-tokens from {data.max_tokens}."
         )
+
+
+def max_tokens(model: str) -> int:
+    """Return how many tokens of an example OpenAI trains a model on."""
+    return GPT_35_MAX_TOKENS if model.startswith(("gpt-3.5", "gpt-35")) else MAX_TOKENS
 
 
 def finish(whole: Whole) -> Files:

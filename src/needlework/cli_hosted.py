@@ -1,0 +1,124 @@
+"""The commands that finetune and measure on a host's machines."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import typer
+
+from needlework.cli_data import Set, checked, default_folder
+from needlework.errors import UserError
+
+if TYPE_CHECKING:
+    from needlework.hosted import Confirm
+
+app = typer.Typer(
+    help="Finetune and measure on a host's machines: OpenAI, Azure, Together. Keys: OPENAI_API_KEY, TOGETHER_API_KEY.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Spend without asking.")]
+
+WATCHING = "Stopped watching. The job goes on at the host; the same command watches it again."
+AGAIN = "Stopped. The same command continues where this one stopped, and sends nothing twice."
+
+
+@app.command()
+def submit(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a YAML file.")],
+    price: Annotated[float, typer.Option(min=0, help="Your host's price in dollars for a million training tokens.")],
+    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the run.")] = None,
+    host: Annotated[str, typer.Option(help="Whose API: openai, which Azure and others share, or together.")] = "openai",
+    base_url: Annotated[str | None, typer.Option(metavar="URL", help="Its address, if not the host's own.")] = None,
+    conversation: Annotated[
+        bool, typer.Option("--conversation", help="One chat of all needles: pays for a haystack once.")
+    ] = False,
+    yes: Yes = False,
+    set: Set = None,
+) -> None:
+    """Generate training data, say what the finetuning costs, ask, and send it."""
+    from needlework import hosted
+    from needlework import recipe as recipes
+    from needlework.interrupt import exit_on_interrupt
+    from needlework.progress import Terminal
+
+    loaded = checked(recipes.load(recipe, set or ()))
+    folder = output or default_folder(recipe)
+    exit_on_interrupt(AGAIN)
+    offer = hosted.Offer(host, base_url, price, conversation)
+    job = hosted.submit(loaded, folder, offer, _confirm(yes), Terminal())
+    print(f"Job: {job.id}, {job.status}\nFollow it: needlework hosted wait {folder}")
+
+
+@app.command()
+def status(run: Run) -> None:
+    """Ask how the job is."""
+    from needlework import hosted
+
+    job = hosted.status(run)
+    facts = [f"model {job.model}" if job.model else "", f"{job.tokens:,} tokens" if job.tokens else "", job.error]
+    print(", ".join([f"Job: {job.id}, {job.status}", *filter(None, facts)]))
+
+
+@app.command()
+def wait(run: Run) -> None:
+    """Follow the job until it has ended."""
+    from needlework import hosted
+    from needlework.interrupt import exit_on_interrupt
+    from needlework.progress import Terminal
+
+    exit_on_interrupt(WATCHING)
+    print(f"Model: {hosted.wait(run, Terminal())}\nMeasure it: needlework hosted evaluate {run} after")
+
+
+@app.command()
+def cancel(run: Run) -> None:
+    """Cancel the job."""
+    from needlework import hosted
+
+    job = hosted.cancel(run)
+    print(f"Job: {job.id}, {job.status}")
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    side: Annotated[str, typer.Argument(help="before: the base model; after: the finetuned one.")],
+    model: Annotated[str | None, typer.Option(help="The name it is served by, if another.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 8,
+    yes: Yes = False,
+) -> None:
+    """Ask the recipe's benchmarks; with both sides there, compare."""
+    from rich.console import Console
+
+    from needlework import hosted, pipeline
+    from needlework.evaluation import DONE
+    from needlework.interrupt import exit_on_interrupt
+    from needlework.progress import Terminal
+    from needlework.report.table import table
+
+    if side not in get_args(hosted.Side):
+        raise UserError(f"there is no side {side!r}. Known: {', '.join(get_args(hosted.Side))}.")
+    exit_on_interrupt(AGAIN)
+    progress = Terminal()
+    hosted.evaluate(run, side, _confirm(yes), progress, model=model, concurrency=concurrency)  # type: ignore[arg-type]
+    print(f"Answers: {run / side}")
+    if all((run / each / DONE).exists() for each in get_args(hosted.Side)):
+        Console(highlight=False).print(table(pipeline.compare(run / "before", run / "after", run)))
+        print(f"Report: {pipeline.report(run, progress)}")
+
+
+def _confirm(yes: bool) -> Confirm:
+    def confirm(question: str) -> None:
+        if yes:
+            print(question, "Yes.", file=sys.stderr)
+        elif not sys.stdin.isatty():
+            raise UserError(f"{question} Nothing was sent: add --yes to send it.")
+        elif not typer.confirm(question, err=True):
+            raise UserError("nothing was sent.")
+
+    return confirm

@@ -1,0 +1,110 @@
+"""Asking a model the benchmarks, whatever backend answers for it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from needlework.errors import RecipeError
+from needlework.progress import Progress
+from needlework.recipe import Evaluate
+from needlework.storage import difference, write_json
+
+if TYPE_CHECKING:
+    from needlework.benchmarks import Benchmark
+    from needlework.inference.backend import Backend
+    from needlework.models.chat import Renderer
+    from needlework.tasks.draft import Draft
+
+DONE = "done"
+"""Marker of a finished evaluation."""
+
+
+def measure(
+    name: str,
+    tokenizer: str,
+    settings: dict[str, Any],
+    prepare: Callable[[], tuple[Backend, list[Benchmark]]],
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Ask the benchmarks and write predictions and `summary.json` into a folder, unless that was done.
+
+    Args:
+        name: The model's name.
+        tokenizer: The model whose tokenizer counted the benchmarks' token budgets.
+        settings: What the answers depend on; the folder holds answers of these alone.
+        prepare: Returns the backend and the benchmarks, once they are needed.
+        folder: Of the evaluation.
+        progress: Where to show progress.
+
+    Raises:
+        RecipeError: If the folder was begun with other settings.
+    """
+    path = folder / "settings.json"
+    if path.exists():
+        _same_settings(path, settings)
+    if (folder / DONE).exists():
+        return
+    from needlework.environment import describe
+    from needlework.inference.evaluate import evaluate as ask
+
+    progress.say(f"Evaluating {name}")
+    backend, built = prepare()
+    if not path.exists():
+        write_json(folder / "environment.json", describe())
+        write_json(path, settings)
+    summary: dict[str, Any] = {"model": name, "tokenizer": tokenizer, "benchmarks": {}}
+    for benchmark in built:
+        start = time.perf_counter()
+        with progress.bar(f"  {benchmark.name}") as update:
+            predictions = ask(
+                backend,
+                benchmark.haystacks,
+                benchmark.score,
+                folder / f"predictions-{benchmark.name}.jsonl",
+                max_new_tokens=benchmark.max_new_tokens,
+                stop=benchmark.stop,
+                places=benchmark.places,
+                report=update,
+            )
+        summary["benchmarks"][benchmark.name] = {
+            "n": len(predictions),
+            "accuracy": sum(each.hit for each in predictions) / len(predictions),
+            "seconds": round(time.perf_counter() - start, 1),
+            "titles": benchmark.titles,
+        }
+    write_json(folder / "summary.json", summary)
+    (folder / DONE).touch()
+
+
+def build_benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Benchmark]:
+    """Build the benchmarks, their token budgets counted with a renderer."""
+    from needlework.benchmarks import knowledge, kv, mdqa
+    from needlework.dataset.budget import Budget
+    from needlework.dataset.composer import Composer
+
+    counter = Composer(renderer)
+
+    def fit_needles(draw: Callable[[int], Draft], max_tokens: int, num_needles: int) -> tuple[Draft, int]:
+        return Budget(max_tokens, counter).fit(draw, min_items=num_needles, num_needles=num_needles)
+
+    built = []
+    if chosen.kv:
+        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=fit_needles))
+    if chosen.knowledge:
+        built.append(knowledge.build(**chosen.knowledge.model_dump(), seed=seed))
+    if chosen.mdqa:
+        built.append(mdqa.build(**chosen.mdqa.model_dump(), seed=seed))
+    return built
+
+
+def _same_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Check what a folder is to hold against what it was begun with."""
+    if found := difference(json.loads(path.read_text(encoding="utf-8")), settings):
+        raise RecipeError(
+            f"{path.parent} holds another evaluation: {found}. Give another --output, or delete the folder."
+        )

@@ -1,0 +1,119 @@
+"""OpenAI-compatible servers: the client, and what its errors mean in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from needlework.errors import UserError
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, OpenAI
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+RETRIES = 6
+"""Of a call that may be repeated: half a minute in all, longer where the server says when to come back."""
+TIMEOUT = 120.0
+"""Seconds without a byte from the server."""
+
+
+class RemoteError(UserError):
+    """A server that refused a request, failed, or was not reached."""
+
+    def __init__(self, message: str, *, refused: bool, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.refused = refused
+        """Whether it is certain that the request had no effect."""
+        self.wait = wait
+        """Seconds after which to send it again; None where that is of no use."""
+
+
+def connect(base_url: str, variable: str) -> OpenAI:
+    """Return a client of a server, with the key that stands in an environment variable.
+
+    Raises:
+        UserError: If there is no key, or the address is not one.
+    """
+    from openai import OpenAI
+
+    address = urlsplit(base_url)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise UserError(f"the base URL {base_url!r} should look like {OPENAI_URL}.")
+    if address.username or address.password or address.query:
+        # It is written into the run's folder.
+        raise UserError(f"the base URL holds a user, a password or a query: keys belong in {variable} alone.")
+    key = os.environ.get(variable, "").strip()
+    if not key:
+        raise UserError(f"{variable} is not set: it should hold your key for {address.hostname}.")
+    return OpenAI(api_key=key, base_url=base_url, max_retries=RETRIES, timeout=TIMEOUT)
+
+
+@contextmanager
+def explained(client: OpenAI) -> Iterator[None]:
+    """Turn what goes wrong with a call of the client into a `RemoteError`, without the key in it."""
+    from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
+
+    name = client.base_url.host
+    try:
+        yield
+    except APITimeoutError:
+        raise RemoteError(f"{name} did not answer in time. Try again later.", refused=False) from None
+    except APIConnectionError as error:
+        reason = _clean(str(error.__cause__ or error), client)
+        raise RemoteError(
+            f"{name} cannot be reached: {reason}. Check the network and --base-url.", refused=False
+        ) from None
+    except APIStatusError as error:
+        raise _of_status(error, name, client) from None
+    except (OpenAIError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise malformed(client, _clean(str(error), client)) from None
+
+
+def malformed(client: OpenAI, what: str) -> RemoteError:
+    """Return the error of an answer that is not what the API documents."""
+    return RemoteError(
+        f"{client.base_url.host} gave an answer that its API does not document ({what}). "
+        f"Is {client.base_url} the address of such an API?",
+        refused=False,
+    )
+
+
+def _of_status(error: APIStatusError, name: str, client: OpenAI) -> RemoteError:
+    status, code = error.status_code, str(error.code or "")
+    body = error.body if isinstance(error.body, dict) else {}
+    reason = _clean(str(body.get("message") or "no reason given"), client).rstrip(".")
+    # A server that is out of time or in conflict may have done what was asked, and so may one that failed.
+    refused = 400 <= status < 500 and status not in (408, 409)
+    wait = None
+    if status == 401:
+        # The reason quotes parts of the key.
+        message = f"{name} does not accept the key (401). Check the key in the environment and --base-url."
+    elif status == 403:
+        message = f"{name} does not allow this to your key (403): {reason}."
+    elif status == 404:
+        message = f"{name} does not know what was asked for (404): {reason}. Check the model's name and --base-url."
+    elif status == 429 and "quota" in code:
+        message = f"your account at {name} has no quota left (429): {reason}."
+    elif status == 429:
+        message, wait = f"{name} takes no more requests now (429): {reason}. Try again later.", _wait(error)
+    elif status < 500:
+        message = f"{name} refuses the request ({status}): {reason}."
+    else:
+        message = f"{name} failed ({status}): {reason}. Try again later."
+    return RemoteError(message, refused=refused, wait=wait)
+
+
+def _wait(error: APIStatusError) -> float:
+    try:
+        return min(float(error.response.headers.get("retry-after", "")), 120.0)
+    except ValueError:
+        return 10.0
+
+
+def _clean(text: str, client: OpenAI) -> str:
+    return " ".join(text.replace(client.api_key, "[key]").split())[:300]

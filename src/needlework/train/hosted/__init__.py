@@ -1,0 +1,1 @@
+"""Finetuning on a host's machines: one job for one run, whatever fails on the way."""
