@@ -64,9 +64,13 @@ class Metrics(TrainerCallback):
     What is reported holds the last held-out check besides.
     """
 
-    def __init__(self, path: Path, report: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, path: Path, report: Callable[[dict[str, Any]], None], place: Callable[[int], str] = "sample {}".format
+    ) -> None:
         self.path = path
         self.report = report
+        self.place = place
+        """From the number of a sample to what it is called where it comes from."""
         self.kept: list[dict[str, Any]] | None = []
         """Lines of earlier runs that stand, until a line of this one is written behind them."""
         self.answers = self.tokens = self.resumed = 0
@@ -91,7 +95,7 @@ class Metrics(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:
             return
-        _check_finite(state.global_step, logs)
+        self._check_finite(state.global_step, logs)
         if not processes.is_first():
             return
         seconds = time.perf_counter() - self.start
@@ -123,6 +127,21 @@ class Metrics(TrainerCallback):
         write_text(self.path, "".join(json.dumps(each) + "\n" for each in [*self.kept, row]))
         self.kept = None
 
+    def _check_finite(self, step: int, logs: dict[str, Any]) -> None:
+        """Stop a training that has diverged, in every process.
+
+        Raises:
+            UserError: In the first; names the sample.
+        """
+        gradient = logs.get("grad_norm", 0.0)
+        if math.isfinite(logs["loss"]) and math.isfinite(gradient):
+            return
+        if "diverged" in logs:
+            what = f"the loss of {self.place(logs['diverged'])} became {logs['loss']}"
+        else:
+            what = f"the gradient became {gradient}"
+        raise processes.agreed(UserError(f"{what} at step {step}. Lower the learning rate."))
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         release()
 
@@ -136,22 +155,6 @@ def note(row: dict[str, Any]) -> str:
     if VALUE in row:
         parts.append(f"{row[VALUE]:.0%} of held-out values found")
     return ", ".join([*parts, f"{row['answers_per_second']:.3g} answers/s"])
-
-
-def _check_finite(step: int, logs: dict[str, Any]) -> None:
-    """Stop a training that has diverged, in every process.
-
-    Raises:
-        UserError: In the first; names the sample.
-    """
-    gradient = logs.get("grad_norm", 0.0)
-    if math.isfinite(logs["loss"]) and math.isfinite(gradient):
-        return
-    if "diverged" in logs:
-        what = f"the loss of sample {logs['diverged']} became {logs['loss']}"
-    else:
-        what = f"the gradient became {gradient}"
-    raise processes.agreed(UserError(f"{what} at step {step}. Lower the learning rate."))
 
 
 def _parse(line: str) -> dict[str, Any] | None:

@@ -160,12 +160,13 @@ def finetune(
         "parameters": sum(each.numel() for each in model.parameters()),
         "trainable_parameters": sum(each.numel() for each in model.parameters() if each.requires_grad),
     }
+    metrics = Metrics(folder / "metrics.jsonl", report, getattr(haystacks, "place", "sample {}".format))
     trainer = SharedPrefixTrainer(
         model=model,
         args=training_arguments,
         train_dataset=PackedDataset(haystacks, renderer, training_arguments.world_size),
         data_collator=collate_sample,
-        callbacks=[Metrics(folder / "metrics.jsonl", report), *([KeepBest(held_out)] if held_out else [])],
+        callbacks=[metrics, *([KeepBest(held_out)] if held_out else [])],
     )
     trainer.tally, trainer.held_out, trainer.renderer = Tally(), held_out, renderer
     arguments.check_sharding(trainer.is_fsdp_enabled)
