@@ -189,7 +189,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_sample(
     model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path
 ) -> None:
     settings = dataclasses.replace(SETTINGS, learning_rate=1e30, schedule="constant", warmup_steps=0)
-    with pytest.raises(UserError, match="the loss of sample 2 of seed 0 became nan at step 2. Lower"):
+    with pytest.raises(UserError, match="the loss of sample 2 of seed 0 became nan at step 2"):
         finetune(model, renderer, haystacks(renderer), settings, tmp_path)
     assert not (tmp_path / "model").exists()
 
