@@ -32,6 +32,7 @@ def test_a_dry_run_prints_the_resolved_recipe_and_writes_nothing(
         "run",
         "smollm2-135m",
         "--dry-run",
+        "--tflops=1",
         "--set",
         "data.haystacks=6",
         "--set",
@@ -51,7 +52,8 @@ def test_a_dry_run_counts_what_is_in_a_file(
     path = tmp_path / "haystacks.jsonl"
     path.write_text(json.dumps({"items": ["One.", "Two."], "needles": needles}))
     for command in ("run", "finetune"):
-        assert call(monkeypatch, command, "--data", str(path), "--dry-run", "--set", "data.needles=4") == 0
+        options = "--dry-run", "--tflops=1", "--set", "data.needles=4"
+        assert call(monkeypatch, command, "--data", str(path), *options) == 0
         output = capsys.readouterr().out
         assert f"file: {path}" in output
         assert "9 answers in 2 steps of 2 haystacks" in output

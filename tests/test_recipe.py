@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import yaml
 
 from needlework import recipe
 from needlework.errors import RecipeError
+from needlework.models import embedded
 from needlework.recipe import Recipe
+from needlework.tasks import make_task
 
 
 @pytest.mark.parametrize("name", recipe.names())
@@ -20,6 +23,35 @@ def test_every_shipped_recipe_is_read_and_lists_only_what_differs(name: str) -> 
         defaults = getattr(Recipe(), section).model_dump(mode="json")
         same = [key for key, value in given.items() if defaults[key] == value and key not in ("name", "learning_rate")]
         assert not same, f"{section}.{same} repeat the default"
+
+
+def test_the_shipped_recipes_are_those_of_the_docs() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text()
+    assert re.findall(r"^\| `([a-z][^`]+)` \|", page, flags=re.MULTILINE) == recipe.names()
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_every_shipped_recipe_names_a_task_and_a_model(name: str) -> None:
+    loaded = recipe.load(name)
+    assert make_task(loaded.data.task, loaded.data.params)
+    model = loaded.model.name
+    assert model == embedded.NAME or re.fullmatch(r"[\w-]+/[\w.-]+", model)
+
+
+def test_the_paper_mode_is_the_papers() -> None:
+    loaded = recipe.load("mistral-7b-v0.1")
+    data, train = loaded.data, loaded.train
+    assert loaded.model.name == "mistralai/Mistral-7B-Instruct-v0.1"
+    assert (data.task, data.params, data.haystacks, data.needles, data.items) == ("simple_dict", {}, 350, 1, (85, 85))
+    assert (train.learning_rate, train.batch_size, train.epochs) == (5e-6, 16, 2)
+    # The trained parts, optimizer and schedule are not known; 44 steps are 2 epochs of 350 in batches of 16.
+    assert train.steps(data.haystacks) == 44
+
+
+@pytest.mark.parametrize("name", ["mistral-7b-v0.1", "mistral-7b-v0.2-24k"])
+def test_ours_differs_from_the_papers_in_the_recipe_alone(name: str) -> None:
+    paper, ours = recipe.load(name), recipe.load(name, ["data.needles=8"])
+    assert ours.model_copy(update={"data": ours.data.model_copy(update={"needles": 1})}) == paper
 
 
 def test_a_dumped_recipe_reads_back_equal(tmp_path: Path) -> None:

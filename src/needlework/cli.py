@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from needlework import cli_convert, cli_data, cli_hosted
+from needlework import cli_convert, cli_data, cli_hosted, cli_plan
 from needlework.errors import RecipeError, UserError
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ Data = Annotated[
 ]
 Set = cli_data.Set
 Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the results.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe, what it takes, and stop.")]
+Tflops = Annotated[
+    float | None, typer.Option(min=0.001, help="With --dry-run: 10^12 operations a second of your GPU, for its time.")
+]
 
 # What the system says where a folder cannot be written.
 UNWRITABLE = {
@@ -48,6 +51,7 @@ def run(
     output: Output = None,
     set: Set = None,
     dry_run: DryRun = False,
+    tflops: Tflops = None,
 ) -> None:
     """Evaluate, finetune, evaluate again, compare and report."""
     from needlework import pipeline
@@ -55,7 +59,7 @@ def run(
 
     loaded = _recipe(recipe, set, data)
     if dry_run:
-        _print_plan(loaded)
+        cli_plan.print_plan(loaded, tflops)
         return
     folder = output or cli_data.default_folder(data.stem if data else recipe)
     _interruptible()
@@ -70,6 +74,7 @@ def finetune(
     output: Output = None,
     set: Set = None,
     dry_run: DryRun = False,
+    tflops: Tflops = None,
 ) -> None:
     """Finetune the recipe's model on its synthetic haystacks, or on your own; torchrun and accelerate may launch it."""
     from needlework import pipeline, processes
@@ -77,7 +82,7 @@ def finetune(
 
     loaded = _recipe(recipe, set, data)
     if dry_run:
-        _print_plan(loaded)
+        cli_plan.print_plan(loaded, tflops)
         return
     _interruptible()
     folder = pipeline.finetune(loaded, output or cli_data.default_folder(data.stem if data else recipe), Terminal())
@@ -213,7 +218,7 @@ def list_(what: Annotated[str, typer.Argument(help="tasks, benchmarks, formats o
     if what not in listings:
         raise UserError(f"there is no list of {what!r}. Known: {', '.join(listings)}.")
     for name, text in listings[what].items():
-        print(f"{name:16} {text}")
+        print(f"{name:20} {text}")
 
 
 def _generate_official(path: Path, output: Path, model: str | None, seed: int | None) -> None:
@@ -236,16 +241,6 @@ def _recipe(name: str, overrides: list[str] | None, data: Path | None = None) ->
 def _default(field: Any) -> Any:
     """Return a benchmark's section with its defaults; the field's type is that section or None."""
     return field.annotation.__args__[0]()
-
-
-def _print_plan(recipe: Recipe) -> None:
-    from needlework import own_data
-    from needlework import recipe as recipes
-
-    rows, answers = own_data.count(recipe)
-    train = recipe.train
-    print(recipes.dump(recipe), end="")
-    print(f"# {answers * train.epochs} answers in {train.steps(rows)} steps of {train.batch_size} haystacks")
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:

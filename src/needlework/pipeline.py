@@ -48,7 +48,7 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
         progress.say(f"Nothing to do: {output} is finished.")
         return _load(output / "comparison.json")
     if not (output / "train" / "summary.json").exists():
-        _check_training(recipe, _renderer(recipe.model, progress), progress)
+        check_training(recipe, _renderer(recipe.model, progress), progress)
     evaluate(recipe.model, recipe.evaluate, recipe.seed, output / "before", progress)
     finetune(recipe, output, progress)
     tuned = recipe.model.model_copy(update={"name": str(output / "train" / "model")})
@@ -101,7 +101,7 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     if (folder / "summary.json").exists():
         return folder / "model"
     renderer = _renderer(recipe.model, progress)
-    processes.first(lambda: _check_training(recipe, renderer, progress))
+    processes.first(lambda: check_training(recipe, renderer, progress))
     from needlework.models.loading import load_model
     from needlework.train.arguments import TrainSettings
     from needlework.train.held_out import HeldOut
@@ -203,7 +203,7 @@ def _with_precision(model: Model) -> Model:
     return model.model_copy(update={"precision": fastest_precision()}) if model.precision == "auto" else model
 
 
-def _check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> None:
+def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> None:
     """Refuse at once what would otherwise fail after the first evaluation, or in the middle of training."""
     from needlework.models.loading import load_config
     from needlework.train.supported import check

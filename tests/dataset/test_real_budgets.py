@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from needlework import pipeline, recipe
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.models.chat import Renderer
 from needlework.tasks import make_task
@@ -41,3 +42,14 @@ def test_how_many_dictionaries_fit_depends_on_the_tokenizer() -> None:
     # "85 dictionaries are 4K tokens" holds where each digit is a token, as for the paper's Mistral.
     assert all(75 <= items[name] <= 95 for name in ("smollm2", "mistral-v1", "mistral-v3", "tekken"))
     assert all(items[name] > 110 for name in ("cl100k", "o200k"))
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "haystacks"), [("mistral-7b-v0.1", 3_900, 350), ("mistral-7b-v0.2-24k", 24_200, 40)]
+)
+def test_the_papers_haystacks_fit_by_mistrals_own_tokenizer(name: str, tokens: int, haystacks: int) -> None:
+    chosen = recipe.load(name, [f"data.haystacks={haystacks}"])
+    data = pipeline.dataset(chosen, Renderer(real_tokenizer("mistral-v1").fast))
+    lengths = [len(row.input_ids) for rows in data.encoded_many(range(haystacks)) for row in rows]
+    assert sum(lengths) / haystacks == pytest.approx(tokens, rel=0.01)
+    assert max(lengths) < chosen.data.max_tokens - 100

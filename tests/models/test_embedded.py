@@ -8,7 +8,7 @@ import torch
 
 from needlework.errors import ModelError
 from needlework.models import embedded
-from needlework.models.loading import load_model, load_tokenizer, tokenizer_fingerprint
+from needlework.models.loading import load_config, load_model, load_tokenizer, tokenizer_fingerprint
 
 
 def test_a_missing_package_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +54,15 @@ def test_the_tokenizer_of_the_unpacked_model_is_the_one_read_alone() -> None:
     assert alone.chat_template == unpacked.chat_template
     assert alone.special_tokens_map == unpacked.special_tokens_map
     assert tokenizer_fingerprint(alone) == tokenizer_fingerprint(unpacked)
+
+
+def test_the_configuration_is_that_of_the_unpacked_model() -> None:
+    alone, unpacked = load_config(embedded.NAME).to_diff_dict(), load_config(str(embedded.folder())).to_diff_dict()
+    # What a folder notes of how it was written.
+    notes = {"architectures", "dtype", "_name_or_path"}
+    assert {key: alone[key] for key in alone if key not in notes} == {
+        key: unpacked[key] for key in unpacked if key not in notes
+    }
 
 
 @pytest.mark.slow

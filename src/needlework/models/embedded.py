@@ -20,7 +20,7 @@ from needlework.errors import ModelError
 from needlework.memory import release
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
 NAME = "smollm2-135m"
 HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -70,6 +70,18 @@ def read_tokenizer() -> PreTrainedTokenizerFast:
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     return tokenizer
+
+
+def read_config() -> PreTrainedConfig:
+    """Return the configuration of the embedded model, read without the weights.
+
+    Raises:
+        ModelError: If the package that carries it is not installed, or of another version.
+    """
+    from transformers import AutoConfig
+
+    config: PreTrainedConfig = AutoConfig.from_pretrained(_package_folder(), gguf_file=GGUF)
+    return config
 
 
 def _target() -> Path:

@@ -34,13 +34,16 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
 
 
 def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConfig:
-    """Load the configuration of a model, without its weights.
+    """Load the configuration of a model, without its weights; that of the embedded model without unpacking it.
 
     Raises:
         ModelError: If there is no such model, or it cannot be read.
     """
     from transformers import AutoConfig
 
+    if name == embedded.NAME:
+        quiet()
+        return embedded.read_config()
     config: PreTrainedConfig = _load(AutoConfig.from_pretrained, name, trust_remote_code=trust_remote_code)
     return config
 
