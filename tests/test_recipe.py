@@ -26,8 +26,8 @@ def test_every_shipped_recipe_is_read_and_lists_only_what_differs(name: str) -> 
 
 
 def test_the_shipped_recipes_are_those_of_the_docs() -> None:
-    page = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text()
-    assert re.findall(r"^\| `([a-z][^`]+)` \|", page, flags=re.MULTILINE) == recipe.names()
+    table, *_ = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text().split("\n## ")
+    assert re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE) == recipe.names()
 
 
 @pytest.mark.parametrize("name", recipe.names())
