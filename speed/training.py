@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -26,6 +27,7 @@ from typing import Any
 CASES = ((1058, 1), (1058, 8), (3708, 1), (3708, 16), (3708, 32))
 """Tokens of prompt and answer, and answers for each context."""
 STEPS = 3
+REPETITIONS = 7
 
 
 def main() -> None:
@@ -145,7 +147,9 @@ def trl_steps(tokens: int, needles: int) -> list[float]:
 
 
 def limit_steps(tokens: int, needles: int) -> list[float]:
-    """Time the matrix products and attention calls of a step alone; return the seconds of each repetition."""
+    """Time the matrix products and attention calls of a step alone; return the seconds of each repetition: those of
+    the first layer, of another for each of the others, and of the head.
+    """
     import torch
 
     from needlework.models.loading import load_model
@@ -156,13 +160,16 @@ def limit_steps(tokens: int, needles: int) -> list[float]:
     torch.manual_seed(0)
     parts = _Parts(config, len(row.prefix), [len(branch) for branch in row.branches], sum(row.answers))
     seconds = []
-    for _ in range(1 + STEPS):
-        start = time.perf_counter()
-        for layer in range(config.num_hidden_layers):
-            parts.layer(first=layer == 0)
-        parts.head()
-        seconds.append(time.perf_counter() - start)
+    for _ in range(1 + REPETITIONS):
+        first, other, head = (_timed(part) for part in (lambda: parts.layer(first=True), parts.layer, parts.head))
+        seconds.append(first + (config.num_hidden_layers - 1) * other + head)
     return seconds
+
+
+def _timed(call: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 class _Parts:
@@ -186,7 +193,7 @@ class _Parts:
         self.last = new(answers, hidden), new(config.vocab_size, hidden), new(answers, config.vocab_size)
         self.new = new
 
-    def layer(self, *, first: bool) -> None:
+    def layer(self, *, first: bool = False) -> None:
         for inputs, weight, gradient in self.trained:
             inputs @ weight.T
             gradient.T @ inputs

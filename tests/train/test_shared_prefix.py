@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from needlework.errors import ModelError
 from needlework.models.chat import PackedRow
+from needlework.train import shared_prefix
 from needlework.train.shared_prefix import Layout, confirm, enable, shared_prefix_attention
 from needlework.train.supported import PROVEN
 from needlework.train.trainable import Trainable
@@ -78,6 +79,22 @@ def test_a_single_needle_equals_an_ordinary_row() -> None:
     expected = separate_loss(model, single)
     enable(model)
     torch.testing.assert_close(cross_entropy(*packed_logits(model, single)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_last_layer_computes_no_attention_of_the_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+
+    def counting(query: torch.Tensor, *others: object, **options: object) -> torch.Tensor:
+        rows.append(query.shape[2])
+        return attend(query, *others, **options)
+
+    attend = shared_prefix.scaled_dot_product_attention
+    monkeypatch.setattr(shared_prefix, "scaled_dot_product_attention", counting)
+    model = tiny("llama")
+    enable(model)
+    row = packed()
+    packed_logits(model, row)
+    assert rows.count(len(row.prefix)) == model.config.num_hidden_layers - 1
 
 
 def test_refuses_a_model_that_is_not_proven() -> None:

@@ -84,7 +84,7 @@ def _within(window: int | None, query: torch.Tensor, key: torch.Tensor) -> torch
 
 
 def shared_prefix_attention(
-    module: torch.nn.Module,
+    module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -109,26 +109,31 @@ def shared_prefix_attention(
         softcap: Bound of the scores, in models that cap them.
 
     Returns:
-        The attention output, shape [1, P + S, heads, head_dim], and no weights.
+        The attention output, shape [1, P + S, heads, head_dim], and no weights. In the last layer that of the
+        prefix, which no answer depends on, is left out: zeros.
     """
     if attention_mask is not None or dropout or s_aux is not None:
         raise ModelError("shared-prefix attention takes no mask, dropout or attention sinks; this model gave it one.")
-    layout.layers_seen.add(int(module.layer_idx))  # type: ignore[arg-type]
+    layout.layers_seen.add(module.layer_idx)
     scale = scaling or query.shape[-1] ** -0.5
     if softcap is not None:
         output = softcapped_attention(query, key, value, layout, window=sliding_window, scale=scale, softcap=softcap)
         return output.transpose(1, 2), None
     prefix, device = layout.prefix, query.device
     options: dict[str, Any] = {"scale": scale, "enable_gqa": query.shape[1] != key.shape[1]}
-    mask = layout.prefix_mask(sliding_window, device)
-    prefix_out = scaled_dot_product_attention(
-        query[:, :, :prefix],
-        key[:, :, :prefix],
-        value[:, :, :prefix],
-        attn_mask=mask,
-        is_causal=mask is None,
-        **options,
-    )
+    if module.layer_idx == module.config.num_hidden_layers - 1:
+        # Nothing is asked of the last layer's prefix rows: branches see their keys and values only.
+        prefix_out = torch.zeros_like(value[:, :1, :1]).expand(*query[:, :, :prefix].shape[:3], value.shape[-1])
+    else:
+        mask = layout.prefix_mask(sliding_window, device)
+        prefix_out = scaled_dot_product_attention(
+            query[:, :, :prefix],
+            key[:, :, :prefix],
+            value[:, :, :prefix],
+            attn_mask=mask,
+            is_causal=mask is None,
+            **options,
+        )
     if device.type == "cpu" and layout.reaches_all(sliding_window):
         # Under autocast rotary embeddings leave queries and keys in fp32; this call is not on its list.
         rows, keys = (each.to(value.dtype) for each in (query[:, :, prefix:], key))
