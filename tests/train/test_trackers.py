@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from contextlib import ExitStack
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,8 @@ from tests.train.test_trainer import SETTINGS, haystacks
 
 
 def test_a_missing_package_is_told_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("needlework.train.trackers.find_spec", {"tensorboard": object()}.get)
+    found = {"tensorboard": ModuleSpec("tensorboard", None, origin="file"), "wandb": ModuleSpec("wandb", None)}
+    monkeypatch.setattr("needlework.train.trackers.find_spec", found.get)
     check(("tensorboard",))
     with pytest.raises(UserError, match=r"has wandb, which is not installed: pip install 'needlework\[wandb\]'"):
         check(("tensorboard", "wandb"))

@@ -25,7 +25,8 @@ def check(trackers: Sequence[Tracker]) -> None:
         UserError: Says how to install it.
     """
     for name in trackers:
-        if find_spec(name) is None:
+        # A folder of that name, such as W&B leaves where it ran, is not the package.
+        if (spec := find_spec(name)) is None or spec.origin is None:
             raise processes.agreed(
                 UserError(f"train.trackers has {name}, which is not installed: pip install 'needlework[{name}]'")
             )
