@@ -31,11 +31,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inference": {"haystack", "models", "memory", "remote", "errors"},
     "report": {"haystack", "errors"},
     "looking": {"haystack", "models", "dataset", "errors"},
-    "recipe": {"overrides", "corpus", "errors"},
+    "sections": {"errors"},
+    "recipe": {"sections", "overrides", "corpus", "errors"},
     "overrides": {"errors"},
     "own_data": {"recipe", "dataset", "models", "errors"},
     "convert": {"haystack", "corpus", "errors"},
-    "official": {"haystack", "recipe", "tasks", "models", "dataset", "storage", "progress", "errors"},
+    "card": {"recipe", "report", "models", "tasks", "storage"},
+    "official": {"haystack", "recipe", "sections", "tasks", "models", "dataset", "storage", "progress", "errors"},
 }
 TIES = {
     *("pipeline", "evaluation", "generation", "hosted"),

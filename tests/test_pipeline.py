@@ -88,6 +88,36 @@ def test_another_recipe_in_the_folder_is_refused(tiny: Path, finished: Path) -> 
     assert stamps(finished) == before
 
 
+def test_the_finetuned_models_card_ends_with_the_comparison(finished: Path, model_folder: Path) -> None:
+    card = (finished / "train" / "model" / "README.md").read_text()
+    assert f"base_model: {model_folder.name}" in card
+    assert "| Closed-book facts | 70 |" in card
+    assert str(finished.parent) not in card
+
+
+def test_an_adapter_alone_is_evaluated_and_has_a_card(tiny: Path, tmp_path: Path) -> None:
+    loaded = recipe.load(tiny, ["train.trainable=lora", "train.merge=false", "data.haystacks=2"])
+    target = pipeline.finetune(loaded, tmp_path)
+    # As if it had been killed before its last file was written.
+    (target / "README.md").unlink()
+    assert pipeline.finetune(loaded, tmp_path) == target
+    assert "library_name: peft" in (target / "README.md").read_text()
+    model = loaded.model.model_copy(update={"name": str(target)})
+    asked = recipe.Evaluate(knowledge=recipe.Knowledge(facts=4))
+    pipeline.evaluate(model, asked, 0, tmp_path / "after")
+    assert len(list(read(Prediction, tmp_path / "after" / "predictions-knowledge.jsonl"))) == 4
+
+
+def test_a_missing_tracker_is_told_before_anything_is_loaded(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("needlework.train.trackers.find_spec", lambda name: None)
+    loaded = recipe.load(tiny, ["train.trackers=[wandb]", "model.name=./no-such-model"])
+    for stage in (pipeline.run, pipeline.finetune):
+        with pytest.raises(UserError, match="wandb, which is not installed"):
+            stage(loaded, tmp_path / "run")
+
+
 def test_a_check_is_recorded_at_its_steps(tiny: Path, tmp_path: Path) -> None:
     pipeline.finetune(recipe.load(tiny, ["train.check.steps=4", "train.check.needles=5"]), tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "train" / "metrics.jsonl").read_text().splitlines()]

@@ -101,6 +101,8 @@ def test_every_key_has_help() -> None:
         ("data.items=[9, 4]", "data.items is [9, 4]: value error, give the fewest items, at least 1, then the most"),
         ("data.file=x.jsonl", "value error, file takes the place of a task's haystacks, so leave out haystacks"),
         ("data.sha256=0a", "value error, sha256 is that of file, which is not given"),
+        ("train.merge=false", "train.merge is False: value error, only LoRA has an adapter to save alone"),
+        ("train.trackers=[mlflow]", "train.trackers.0 is 'mlflow': input should be 'tensorboard' or 'wandb'"),
         ("evaluate.kv.lengths=[]", "evaluate.kv.lengths is []: tuple should have at least 1 item"),
         ("evaluate={}", "evaluate is {}: value error, name at least one benchmark"),
         ("train", "should look like train.learning_rate=1e-4"),

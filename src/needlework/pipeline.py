@@ -18,6 +18,7 @@ from needlework.evaluation import build_benchmarks, measure
 from needlework.progress import Progress, Silent
 from needlework.recipe import Evaluate, Model, Recipe
 from needlework.storage import difference, write_json, write_text
+from needlework.train import trackers
 
 if TYPE_CHECKING:
     from needlework.benchmarks import Benchmark
@@ -48,6 +49,7 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
         progress.say(f"Nothing to do: {output} is finished.")
         return _load(output / "comparison.json")
     if not (output / "train" / "summary.json").exists():
+        trackers.check(recipe.train.trackers)
         check_training(recipe, _renderer(recipe.model, progress), progress)
     evaluate(recipe.model, recipe.evaluate, recipe.seed, output / "before", progress)
     finetune(recipe, output, progress)
@@ -95,11 +97,15 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
 
     Where a launcher started several processes, they all call this; the first writes and shows progress.
     """
+    from needlework import card
+
     progress = (progress if processes.is_first() else None) or Silent()
     folder = output / "train"
     recipe = processes.first(lambda: _settle(recipe, output))
     if (folder / "summary.json").exists():
+        processes.first(lambda: card.begin(output))
         return folder / "model"
+    trackers.check(recipe.train.trackers)
     renderer = _renderer(recipe.model, progress)
     processes.first(lambda: check_training(recipe, renderer, progress))
     from needlework.models.loading import load_model
@@ -127,6 +133,7 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
         target = train(model, renderer, data, settings, folder, show, held_out)
     del model
     gc.collect()
+    processes.first(lambda: card.begin(output))
     return target
 
 
@@ -156,11 +163,16 @@ def dataset(recipe: Recipe, renderer: Renderer) -> SyntheticDataset:
 
 
 def compare(before: Path, after: Path, output: Path) -> dict[str, Any]:
-    """Compare two evaluation folders, write `comparison.json` and return its content."""
+    """Compare two evaluation folders, write `comparison.json` and return its content.
+
+    If they are those of the output's model and its base, the model's card is completed.
+    """
+    from needlework import card
     from needlework.report.comparison import compare as paired
 
     comparison = paired(before, after)
     write_json(output / "comparison.json", comparison)
+    card.complete(output, before, after)
     return comparison
 
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from needlework.corpus import Half
 from needlework.errors import RecipeError
 from needlework.overrides import apply
+from needlework.sections import Section, suggest, validate
 
-Kind = TypeVar("Kind", bound=BaseModel)
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """A part of a recipe. Unknown keys are errors, so that no setting is ignored without a word."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Model(Section):
@@ -52,7 +45,7 @@ class Data(Section):
     """The checksum of `file`; a run notes it, and refuses to go on with another content."""
     task: str = "simple_dict"
     """The task; `needlework list tasks` shows them."""
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field({})
     """Parameters of the task that differ from its defaults."""
     haystacks: int = Field(350, ge=1)
     """Haystacks; the paper takes 350."""
@@ -99,6 +92,9 @@ class Train(Section):
     """Attention projections only (ours; the paper does not say), everything, or LoRA on the projections."""
     lora_rank: int = Field(16, ge=1)
     """Rank of the LoRA matrices."""
+    merge: bool = True
+    """Add what LoRA learned to the model's weights, so that all that loads models loads it; false saves the adapter
+    alone, which is small and needs the model it was trained on."""
     learning_rate: float = Field(5e-6, gt=0)
     """Peak learning rate of AdamW; the paper's for Mistral-7B is 5e-6."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -117,6 +113,15 @@ class Train(Section):
     """Steps between checkpoints, from which an interrupted training goes on."""
     check: Check | None = None
     """A check on held-out haystacks; by default none, and the model is that of the last step."""
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where the metrics go besides `metrics.jsonl`."""
+
+    @field_validator("merge")
+    @classmethod
+    def _has_an_adapter(cls, merge: bool, told: ValidationInfo) -> bool:
+        if not merge and told.data.get("trainable") != "lora":
+            raise ValueError("only LoRA has an adapter to save alone, so set trainable to lora")
+        return merge
 
     def steps(self, rows: int) -> int:
         """Return the optimizer steps on so many rows; the last batch of an epoch may be smaller."""
@@ -217,7 +222,7 @@ def load(recipe: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recip
             source = Path(text).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise RecipeError(f"cannot read the recipe {text}: {reason}.{_suggest(text, names())}") from None
+            raise RecipeError(f"cannot read the recipe {text}: {reason}.{suggest(text, names())}") from None
     try:
         values = yaml.safe_load(source) or {}
     except yaml.YAMLError as error:
@@ -238,31 +243,6 @@ def parse(values: dict[str, Any], overrides: Iterable[str] = ()) -> Recipe:
     return validate(Recipe, values, "the recipe")
 
 
-def validate(kind: type[Kind], values: dict[str, Any], what: str) -> Kind:
-    """Check the values of a section.
-
-    Args:
-        kind: The section's type.
-        values: Its keys and values, as YAML gives them.
-        what: What to call it in a message.
-
-    Raises:
-        RecipeError: Names the first wrong key, what it got and what it takes.
-    """
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(map(str, first["loc"]))
-        if first["type"] == "missing":
-            raise RecipeError(f"{what} lacks the key {path!r}.") from None
-        if first["type"] == "extra_forbidden":
-            known = _fields(kind, first["loc"][:-1])
-            raise RecipeError(f"{what} has no key {path!r}.{_suggest(str(first['loc'][-1]), known)}") from None
-        message = first["msg"][0].lower() + first["msg"][1:]
-        raise RecipeError(f"{path} is {first['input']!r}: {message}.") from None
-
-
 def of_dataset(settings: Mapping[str, Any]) -> Recipe:
     """Return the recipe of a dataset from the settings in its manifest, which hold more than a recipe's keys.
 
@@ -277,16 +257,3 @@ def of_dataset(settings: Mapping[str, Any]) -> Recipe:
 def dump(recipe: Recipe) -> str:
     """Return the resolved recipe as YAML, every key written out."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _fields(section: Any, path: tuple[int | str, ...]) -> list[str]:
-    for key in path:
-        annotation = section.model_fields[str(key)].annotation
-        options = getattr(annotation, "__args__", (annotation,))
-        section = next(option for option in options if hasattr(option, "model_fields"))
-    return list(section.model_fields)
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 
 from needlework.errors import ModelError
 from needlework.models.loading import (
     fastest_precision,
     fingerprint,
+    license_of,
+    load_config,
     load_model,
     load_tokenizer,
     tokenizer_fingerprint,
 )
+from needlework.train.trainable import save_adapter, select
 from tests.conftest import make_tokenizer
 
 
@@ -46,6 +51,59 @@ def test_a_truncated_weight_file_is_a_user_error(model_folder: Path, tmp_path: P
     weights.write_bytes(weights.read_bytes()[:5000])
     with pytest.raises(ModelError, match="cannot load the model"):
         load_model(str(folder))
+
+
+def adapter(folder: Path, base: str, rank: int = 2) -> str:
+    """Write a LoRA adapter whose matrices are not zero."""
+    model = select(load_model(base), "lora", lora_rank=rank)
+    torch.manual_seed(1)
+    for name, each in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(each)
+    save_adapter(model, folder, None)
+    return str(folder)
+
+
+def test_an_adapter_alone_loads_as_the_model_it_changes(model_folder: Path, tmp_path: Path) -> None:
+    name, ids = adapter(tmp_path, str(model_folder)), torch.arange(9)[None]
+    expected = PeftModel.from_pretrained(load_model(str(model_folder)), name)
+    found = load_model(name)
+    assert type(found) is type(load_model(str(model_folder)))
+    torch.testing.assert_close(found(ids).logits, expected(ids).logits, rtol=1e-4, atol=1e-4)
+    assert load_model(name, precision="bf16").dtype == torch.bfloat16
+    assert load_config(name).model_type == "llama"
+
+
+def test_an_adapter_whose_model_is_gone_is_a_user_error(model_folder: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(model_folder, base)
+    name = adapter(tmp_path / "adapter", str(base))
+    shutil.rmtree(base)
+    with pytest.raises(ModelError, match=r"is an adapter: there is no model folder .*base_model_name_or_path"):
+        load_model(name)
+
+
+def test_an_adapter_of_another_size_is_a_user_error(model_folder: Path, tmp_path: Path) -> None:
+    name = adapter(tmp_path, str(model_folder))
+    config = tmp_path / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"r": 3}))
+    with pytest.raises(ModelError, match=r"does not fit the model .* size mismatch"):
+        load_model(name)
+
+
+def test_an_adapter_that_names_no_model_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="does not name the model it adapts"):
+        load_config(str(tmp_path))
+
+
+def test_the_license_is_what_the_models_card_says(tmp_path: Path) -> None:
+    assert license_of("smollm2-135m") == {"license": "apache-2.0"}
+    assert license_of(str(tmp_path)) == {}
+    (tmp_path / "README.md").write_text("---\nlicense: mit\nlanguage: en\n---\nA model.")
+    assert license_of(str(tmp_path)) == {"license": "mit"}
+    (tmp_path / "README.md").write_text("---\n[broken\n---\n")
+    assert license_of(str(tmp_path)) == {}
 
 
 def test_the_fingerprint_changes_with_the_weights(model_folder: Path, tmp_path: Path) -> None:

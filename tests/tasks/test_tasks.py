@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from needlework.errors import RecipeError
-from needlework.tasks import make_task, sources
+from needlework.tasks import make_task, reads_text, sources
 
 
 def test_parameters_come_from_yaml_types() -> None:
@@ -37,3 +37,17 @@ def test_the_users_own_text_is_found_in_any_task_and_in_the_parts_of_a_mixture()
     assert sources({"parts": parts}) == ["essays", "pages"]
     assert sources({"source": "qa.json", "distractors": None}) == ["qa.json"]
     assert sources({"key_digits": [3]}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "reads"),
+    [
+        ("simple_dict", {}, False),
+        ("records", {}, False),
+        ("niah", {}, True),
+        ("mixture", {}, False),
+        ("mixture", {"parts": {"absent": 1, "mdqa": {"weight": 2}}}, True),
+    ],
+)
+def test_which_tasks_hold_real_text_is_known(name: str, params: dict[str, object], reads: bool) -> None:
+    assert reads_text(name, params) is reads

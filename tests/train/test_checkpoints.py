@@ -90,3 +90,16 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, text: str) -> None:
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="shapes"), full_disk_explained(tmp_path):
         raise RuntimeError("shapes differ")
+
+
+def test_an_adapter_alone_takes_the_disk_of_what_is_trained(
+    model: LlamaForCausalLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora = select(model, "lora", lora_rank=1)
+    trained = sum(each.numel() for each in lora.parameters() if each.requires_grad)
+    # Three checkpoints of 12 bytes a parameter and the adapter, of 4.
+    usage = type(shutil.disk_usage(tmp_path))(total=10**9, used=0, free=(3 * 12 + 4) * trained)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    check_disk(lora, tmp_path, keep=2, whole=False)
+    with pytest.raises(UserError, match="training needs"):
+        check_disk(lora, tmp_path, keep=2)

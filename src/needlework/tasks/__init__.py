@@ -76,6 +76,14 @@ def sources(params: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def reads_text(name: str, params: Mapping[str, Any]) -> bool:
+    """Return whether a task's haystacks hold real text, embedded or the user's, or those of a part of a mixture."""
+    if name == "mixture":
+        parts = params.get("parts", {})
+        return any(reads_text(part, given if isinstance(given, Mapping) else {}) for part, given in parts.items())
+    return any(each.name == "source" for each in dataclasses.fields(cast(Any, TASKS[name])))
+
+
 def _nearest(name: str, known: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."

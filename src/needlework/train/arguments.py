@@ -12,6 +12,7 @@ from transformers import TrainingArguments
 
 from needlework import processes
 from needlework.errors import UserError
+from needlework.train.trackers import Tracker
 from needlework.train.trainable import Trainable
 
 
@@ -31,6 +32,8 @@ class TrainSettings:
     max_grad_norm: float
     checkpoint_steps: int
     seed: int
+    merge: bool = True
+    trackers: tuple[Tracker, ...] = ()
 
 
 def make(settings: TrainSettings, checkpoints: Path, *, keep: int) -> TrainingArguments:

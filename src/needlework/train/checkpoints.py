@@ -97,13 +97,20 @@ def _like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     return value
 
 
-def check_disk(model: PreTrainedModel, folder: Path, *, keep: int) -> None:
+def check_disk(model: PreTrainedModel, folder: Path, *, keep: int, whole: bool = True) -> None:
     """Refuse a training for whose checkpoints and model the disk has no room.
+
+    Args:
+        model: The model, with what is not trained frozen.
+        folder: Where they go.
+        keep: How many checkpoints are kept.
+        whole: Whether the model is saved whole, not what is trained alone.
 
     Raises:
         UserError: Says how much is needed and how much is free.
     """
-    weights = sum(each.numel() * each.element_size() for each in model.parameters())
+    saved = [each for each in model.parameters() if whole or each.requires_grad]
+    weights = sum(each.numel() * each.element_size() for each in saved)
     # The parameter and AdamW's two moments.
     trained = sum(each.numel() * (each.element_size() + 8) for each in model.parameters() if each.requires_grad)
     present = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

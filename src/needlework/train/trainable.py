@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
 Trainable = Literal["attention", "full", "lora"]
@@ -32,3 +35,21 @@ def select(model: PreTrainedModel, trainable: Trainable, *, lora_rank: int = 16)
         module = name.split(".")[-2]
         parameter.requires_grad = trainable == "full" or module in PROJECTIONS
     return model
+
+
+def save_adapter(model: PeftModel, folder: Path, weights: dict[str, torch.Tensor] | None) -> None:
+    """Write LoRA's matrices alone, as a folder that PEFT reads.
+
+    Args:
+        model: As `select` returned it.
+        folder: Of the adapter.
+        weights: The model's whole state where it is sharded; by default its own.
+    """
+    config: Any = model.peft_config["default"]
+    if (base := Path(config.base_model_name_or_path)).is_dir():
+        # A relative path would be looked for from wherever the adapter is loaded.
+        config.base_model_name_or_path = str(base.resolve())
+    # Embeddings are not trained; to find that out for itself, PEFT would ask the hub.
+    model.save_pretrained(str(folder), state_dict=weights, save_embedding_layers=False)
+    # PEFT writes a card that knows nothing of the run, and gives the path of a local base model.
+    (folder / "README.md").unlink()

@@ -24,7 +24,8 @@ from needlework.train.held_out import VALUE, WHOLE, HeldOut, KeepBest
 from needlework.train.metrics import Metrics, Tally
 from needlework.train.samples import PackedDataset, collate_sample
 from needlework.train.shared_prefix import confirm, enable
-from needlework.train.trainable import select
+from needlework.train.trackers import tracking
+from needlework.train.trainable import save_adapter, select
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -132,7 +133,8 @@ def finetune(
         renderer: Its tokenizer and chat template.
         haystacks: The samples, one packed row each, in order.
         settings: The settings.
-        folder: Receives `metrics.jsonl`, checkpoints while training, then `model/` and `summary.json`.
+        folder: Receives `metrics.jsonl`, `logs/` of trackers, checkpoints while training, then `model/` and
+            `summary.json`.
         report: Called with each line of the metrics.
         held_out: The check by which the training may stop early, and the best model is kept.
 
@@ -155,7 +157,7 @@ def finetune(
     set_seed(settings.seed)
     model = select(model, settings.trainable, lora_rank=settings.lora_rank)
     enable(model)
-    processes.first(lambda: checkpoints.check_disk(model, folder, keep=keep))
+    processes.first(lambda: checkpoints.check_disk(model, folder, keep=keep, whole=settings.merge))
     sizes = {
         "parameters": sum(each.numel() for each in model.parameters()),
         "trainable_parameters": sum(each.numel() for each in model.parameters() if each.requires_grad),
@@ -173,8 +175,11 @@ def finetune(
     # Its callback prints a dictionary a step; ours reports.
     trainer.remove_callback(PrinterCallback)
     with checkpoints.full_disk_explained(folder):
-        best = _train(trainer, saved)
-        _save(trainer, renderer, folder)
+        with tracking(settings.trackers, folder / "logs") as trackers:
+            for tracker in trackers:
+                trainer.add_callback(tracker)
+            best = _train(trainer, saved)
+        _save(trainer, renderer, folder, settings.merge)
     facts = {"haystacks": len(haystacks), **sizes} | best
     processes.first(lambda: _summarize(settings, folder, facts))
     return folder / "model"
@@ -197,17 +202,21 @@ def _train(trainer: SharedPrefixTrainer, saved: Path) -> dict[str, Any]:
     return {"best_step": step, VALUE: trainer.state.best_metric}
 
 
-def _save(trainer: SharedPrefixTrainer, renderer: Renderer, folder: Path) -> None:
-    """Save an ordinary Hugging Face folder, merged where LoRA was used; every process must take part."""
-    model = cast("PreTrainedModel", trainer.accelerator.unwrap_model(trainer.model))
-    if hasattr(model, "merge_and_unload"):
-        model = cast("PreTrainedModel", cast(Any, model).merge_and_unload())
+def _save(trainer: SharedPrefixTrainer, renderer: Renderer, folder: Path, merge: bool) -> None:
+    """Save an ordinary Hugging Face folder, or LoRA's adapter; every process must take part."""
+    model = cast(Any, trainer.accelerator.unwrap_model(trainer.model))
+    is_adapter = hasattr(model, "merge_and_unload") and not merge
+    if hasattr(model, "merge_and_unload") and merge:
+        model = model.merge_and_unload()
     weights = checkpoints.whole(model.state_dict()) if trainer.is_fsdp_enabled else None
 
     def write() -> None:
         temporary, target = folder / "model.tmp", folder / "model"
         shutil.rmtree(temporary, ignore_errors=True)
-        model.save_pretrained(temporary, state_dict=weights)
+        if is_adapter:
+            save_adapter(model, temporary, weights)
+        else:
+            model.save_pretrained(temporary, state_dict=weights)
         renderer.tokenizer.save_pretrained(temporary)
         shutil.rmtree(target, ignore_errors=True)
         temporary.rename(target)

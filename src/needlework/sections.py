@@ -1,0 +1,58 @@
+"""What settings are made of: typed keys with their help, and one sentence about the first that is wrong."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from needlework.errors import RecipeError
+
+
+class Section(BaseModel):
+    """A part of a recipe. Unknown keys are errors, so that no setting is ignored without a word."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+def validate(kind: type[Kind], values: dict[str, Any], what: str) -> Kind:
+    """Check the values of a section.
+
+    Args:
+        kind: The section's type.
+        values: Its keys and values, as YAML gives them.
+        what: What to call it in a message.
+
+    Raises:
+        RecipeError: Names the first wrong key, what it got and what it takes.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise RecipeError(f"{what} lacks the key {path!r}.") from None
+        if first["type"] == "extra_forbidden":
+            known = _fields(kind, first["loc"][:-1])
+            raise RecipeError(f"{what} has no key {path!r}.{suggest(str(first['loc'][-1]), known)}") from None
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise RecipeError(f"{path} is {first['input']!r}: {message}.") from None
+
+
+def _fields(section: Any, path: tuple[int | str, ...]) -> list[str]:
+    for key in path:
+        annotation = section.model_fields[str(key)].annotation
+        options = getattr(annotation, "__args__", (annotation,))
+        section = next(option for option in options if hasattr(option, "model_fields"))
+    return list(section.model_fields)
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """Say which known name is nearest, or which there are; to stand behind a sentence."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."

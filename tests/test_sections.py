@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from needlework.errors import RecipeError
+from needlework.sections import Section, suggest, validate
+
+
+class Inner(Section):
+    size: int = 1
+
+
+class Outer(Section):
+    name: str
+    inner: Inner | None = None
+
+
+def test_values_that_fit_become_a_section() -> None:
+    assert validate(Outer, {"name": "x", "inner": {"size": 2}}, "it") == Outer(name="x", inner=Inner(size=2))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "it lacks the key 'name'."),
+        ({"name": "x", "iner": {}}, "it has no key 'iner'. Did you mean 'inner'?"),
+        ({"name": "x", "inner": {"sise": 2}}, "it has no key 'inner.sise'. Did you mean 'size'?"),
+        ({"name": "x", "inner": {"size": "two"}}, "inner.size is 'two': input should be a valid integer"),
+    ],
+)
+def test_the_first_mistake_is_one_sentence(values: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError) as error:
+        validate(Outer, values, "it")
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_near_nothing_is_told_all_there_is() -> None:
+    assert suggest("q", ["alpha", "beta"]) == " Known: alpha, beta."
