@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -71,6 +72,8 @@ def evaluate(
                     file.write(to_json(prediction) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+                # A batch's cache is part of a cycle, which would keep its gigabyte until Python happens to look.
+                gc.collect()
                 release()
                 report(len(found), len(asks))
         predictions = [found[ask.needle.id] for ask in asks]
