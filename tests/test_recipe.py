@@ -98,6 +98,7 @@ def test_every_key_has_help() -> None:
             "train.trainable=atention",
             "train.trainable is 'atention': input should be 'attention', 'full' or 'lora'",
         ),
+        ("data.items=[5]", "data.items is [5]: give 2 values, not 1."),
         ("data.items=[9, 4]", "data.items is [9, 4]: value error, give the fewest items, at least 1, then the most"),
         ("data.file=x.jsonl", "value error, file takes the place of a task's haystacks, so leave out haystacks"),
         ("data.sha256=0a", "value error, sha256 is that of file, which is not given"),

@@ -13,6 +13,7 @@ class Inner(Section):
 class Outer(Section):
     name: str
     inner: Inner | None = None
+    range: tuple[int, int] | None = None
 
 
 def test_values_that_fit_become_a_section() -> None:
@@ -26,6 +27,8 @@ def test_values_that_fit_become_a_section() -> None:
         ({"name": "x", "iner": {}}, "it has no key 'iner'. Did you mean 'inner'?"),
         ({"name": "x", "inner": {"sise": 2}}, "it has no key 'inner.sise'. Did you mean 'size'?"),
         ({"name": "x", "inner": {"size": "two"}}, "inner.size is 'two': input should be a valid integer"),
+        ({"name": "x", "range": [5]}, "range is [5]: give 2 values, not 1."),
+        ({"name": "x", "range": []}, "range is []: give 2 values, not 0."),
     ],
 )
 def test_the_first_mistake_is_one_sentence(values: dict[str, object], message: str) -> None:

@@ -35,6 +35,12 @@ def validate(kind: type[Kind], values: dict[str, Any], what: str) -> Kind:
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing" and isinstance(given := first["loc"][-1], int):
+            # A list is too short; each place in which nothing stands is an error of its own.
+            places = [each["loc"] for each in error.errors() if each["loc"][:-1] == first["loc"][:-1]]
+            path = ".".join(map(str, first["loc"][:-1]))
+            wanted = given + len(places)
+            raise RecipeError(f"{path} is {first['input']!r}: give {wanted} values, not {given}.") from None
         if first["type"] == "missing":
             raise RecipeError(f"{what} lacks the key {path!r}.") from None
         if first["type"] == "extra_forbidden":
