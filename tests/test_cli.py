@@ -132,6 +132,18 @@ def test_an_output_that_is_a_file_is_one_sentence(
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("/proc/x", "cannot find or make /proc/x: No such file or directory"), ("x" * 300, "File name too long")],
+)
+def test_an_output_that_cannot_be_made_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, output: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("run", "finetune"):
+        assert message in refused(monkeypatch, capsys, command, "smollm2-135m", "--output", output)
+
+
 @pytest.mark.parametrize("what", ["tasks", "benchmarks", "formats", "recipes"])
 def test_lists_explain_each_entry(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str

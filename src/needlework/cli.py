@@ -35,10 +35,13 @@ Tflops = Annotated[
     float | None, typer.Option(min=0.001, help="With --dry-run: 10^12 operations a second of your GPU, for its time.")
 ]
 
-# What the system says where a folder cannot be written.
+# What the system says where a folder cannot be written: ENOENT, where it cannot even be made, as in /proc.
 UNWRITABLE = {
     getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST", "EISDIR", "EFBIG")
+    for name in (
+        *("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST", "EISDIR", "EFBIG"),
+        *("ENOENT", "ENAMETOOLONG", "ELOOP"),
+    )
 }
 
 
@@ -214,7 +217,8 @@ def main() -> None:
         if error.errno not in UNWRITABLE:
             raise
         place = f" {error.filename}" if error.filename else ""
-        _fail(f"cannot write{place}: {error.strerror}. Make room or give another --output.")
+        doing = "find or make" if error.errno == errno.ENOENT else "write"
+        _fail(f"cannot {doing}{place}: {error.strerror}. Make room or give another --output.")
 
 
 def _fail(message: str) -> NoReturn:
