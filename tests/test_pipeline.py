@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import yaml
 
 from needlework import pipeline, recipe
 from needlework.benchmark_settings import Evaluate, Knowledge
-from needlework.errors import RecipeError, UserError
+from needlework.errors import ModelError, RecipeError, UserError
 from needlework.haystack import Prediction, read
 
 TINY: dict[str, Any] = {
@@ -147,6 +148,36 @@ def test_a_mistake_in_the_training_is_found_before_anything_is_asked(
     with pytest.raises(UserError, match=message):
         pipeline.run(recipe.load(tiny, [override]), tmp_path / "run")
     assert not (tmp_path / "run" / "before").exists()
+
+
+def test_a_haystack_that_is_too_long_is_found_before_the_training_comes_to_it(tiny: Path, tmp_path: Path) -> None:
+    loaded = recipe.load(tiny, ["data.items=[6, 6]"])
+    renderer = pipeline.make_renderer(loaded.model)
+    first, *others = [renderer.count(haystack) for haystack in pipeline.training_data(loaded, renderer)]
+    # The numbers of some have more digits.
+    assert first < max(others)
+    with pytest.raises(UserError, match=rf"sample [1-9]\d* with 6 items needs \d+ tokens, but max_tokens={first}"):
+        pipeline.finetune(recipe.load(tiny, ["data.items=[6, 6]", f"data.max_tokens={first}"]), tmp_path / "run")
+    assert not (tmp_path / "run" / "train").exists()
+
+
+def test_quantized_weights_are_not_trained(tiny: Path, model_folder: Path, tmp_path: Path) -> None:
+    quantized = shutil.copytree(model_folder, tmp_path / "model")
+    config = json.loads((quantized / "config.json").read_text()) | {"quantization_config": {"quant_method": "awq"}}
+    (quantized / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"are quantized\. Give the model that they were made from"):
+        pipeline.finetune(recipe.load(tiny, [f"model.name={quantized}"]), tmp_path / "run")
+
+
+def test_an_adapter_of_an_adapter_is_not_saved_alone(tiny: Path, model_folder: Path, tmp_path: Path) -> None:
+    """It would name the model that both were made from, and leave out what the first has learned."""
+    lora = ["train.trainable=lora", "data.haystacks=2"]
+    first = pipeline.finetune(recipe.load(tiny, [*lora, "train.merge=false"]), tmp_path / "first")
+    again = [*lora, f"model.name={first}"]
+    with pytest.raises(RecipeError, match=rf"is an adapter of {model_folder}\. .* Set train\.merge=true"):
+        pipeline.finetune(recipe.load(tiny, [*again, "train.merge=false"]), tmp_path / "second")
+    assert not (tmp_path / "second" / "train").exists()
+    assert (pipeline.finetune(recipe.load(tiny, again), tmp_path / "second") / "model.safetensors").exists()
 
 
 def test_an_evaluation_continues_in_the_precision_it_began_with(

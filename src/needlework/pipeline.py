@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from needlework import backends, processes
 from needlework import recipe as recipes
 from needlework.benchmark_settings import Evaluate
-from needlework.errors import RecipeError
+from needlework.errors import ModelError, RecipeError
 from needlework.evaluation import asked, build_benchmarks, build_general, measure
 from needlework.progress import Progress, Silent
 from needlework.recipe import Model, Recipe
@@ -244,12 +244,19 @@ def _with_precision(model: Model) -> Model:
 
 def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> None:
     """Refuse at once what would otherwise fail after the first evaluation, or in the middle of training."""
-    from needlework.models.loading import load_config
+    from needlework.models.loading import adapted_by, load_config
     from needlework.train.supported import check
 
     processes.share(recipe.train.batch_size)
     config = load_config(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code)
     check(config)
+    if getattr(config, "quantization_config", None):
+        raise ModelError(f"the weights of {recipe.model.name} are quantized. Give the model that they were made from.")
+    if not recipe.train.merge and (base := adapted_by(recipe.model.name)):
+        raise RecipeError(
+            f"{recipe.model.name} is an adapter of {base}. An adapter alone (train.merge=false) would name {base} too, "
+            f"and leave out what the first has learned. Set train.merge=true."
+        )
     context = getattr(config, "max_position_embeddings", None)
     if context is not None and recipe.data.max_tokens > context:
         raise RecipeError(
@@ -260,6 +267,10 @@ def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> No
         progress.say(f"Checking {recipe.data.file}")
     data = training_data(recipe, renderer)
     data.largest()
+    if recipe.data.items is not None:
+        # Where sizes are not fitted to max_tokens, numbers of more digits make another one longer.
+        for _ in data:
+            pass
     if recipe.train.check:
         data.held_out(recipe.train.check.needles)
 
