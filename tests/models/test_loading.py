@@ -55,6 +55,34 @@ def test_a_truncated_weight_file_is_a_user_error(model_folder: Path, tmp_path: P
         load_model(str(folder))
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"hidden_size": 64}, r"its weights are not of the sizes that its config\.json gives"),
+        ({"hidden_size": "many"}, "'hidden_size' expected int"),
+        ({"quantization_config": {"quant_method": "awq"}}, "pip install"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_a_user_error(
+    model_folder: Path, tmp_path: Path, changes: dict[str, object], reason: str
+) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(model_folder, folder)
+    config = folder / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changes))
+    with pytest.raises(ModelError, match=f"cannot load the model .*{reason}"):
+        load_model(str(folder))
+
+
+def test_weights_that_are_no_weights_are_a_user_error(model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    shutil.copytree(model_folder, folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"garbage")
+    with pytest.raises(ModelError, match="cannot load the model"):
+        load_model(str(folder))
+
+
 def adapter(folder: Path, base: str, rank: int = 2) -> str:
     """Write a LoRA adapter whose matrices are not zero."""
     model = select(load_model(base), "lora", lora_rank=rank)
@@ -74,6 +102,8 @@ def test_an_adapter_alone_loads_as_the_model_it_changes(model_folder: Path, tmp_
     torch.testing.assert_close(found(ids).logits, expected(ids).logits, rtol=1e-4, atol=1e-4)
     assert load_model(name, precision="bf16").dtype == torch.bfloat16
     assert load_config(name).model_type == "llama"
+    # PEFT saves no tokenizer with it.
+    assert load_tokenizer(name).chat_template == load_tokenizer(str(model_folder)).chat_template
 
 
 def test_an_adapter_whose_model_is_gone_is_a_user_error(model_folder: Path, tmp_path: Path) -> None:
@@ -89,7 +119,7 @@ def test_an_adapter_of_another_size_is_a_user_error(model_folder: Path, tmp_path
     name = adapter(tmp_path, str(model_folder))
     config = tmp_path / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"r": 3}))
-    with pytest.raises(ModelError, match=r"does not fit the model .* size mismatch"):
+    with pytest.raises(ModelError, match=r"cannot load the model .* size mismatch"):
         load_model(name)
 
 
@@ -108,14 +138,14 @@ def test_the_license_is_what_the_models_card_says(tmp_path: Path) -> None:
     assert license_of(str(tmp_path)) == {}
 
 
-def test_the_fingerprint_changes_with_the_weights(model_folder: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(model_folder, copy)
-    assert fingerprint(str(copy)) == fingerprint(str(model_folder))
-    content = bytearray((copy / "model.safetensors").read_bytes())
-    content[-1] ^= 1
-    (copy / "model.safetensors").write_bytes(content)
-    assert fingerprint(str(copy)) != fingerprint(str(model_folder))
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_the_fingerprint_changes_with_the_weights(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"weights")
+    before = fingerprint(str(tmp_path))
+    assert fingerprint(str(tmp_path)) == before
+    path.write_bytes(b"Weights")
+    assert fingerprint(str(tmp_path)) != before
     assert fingerprint("org/name") is None
 
 

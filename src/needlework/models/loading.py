@@ -29,10 +29,15 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     """
     from transformers import AutoTokenizer
 
-    if name == embedded.NAME:
+    source = name
+    if (base := adapted_by(name)) and not (Path(name).expanduser() / "tokenizer_config.json").is_file():
+        # PEFT saves an adapter without one.
+        source = base
+    if source == embedded.NAME:
         quiet()
         return embedded.read_tokenizer()
-    tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer.from_pretrained, name, trust_remote_code=trust_remote_code)
+    tokenizer: PreTrainedTokenizerBase
+    tokenizer = _load(AutoTokenizer.from_pretrained, source, trust_remote_code=trust_remote_code)
     return tokenizer
 
 
@@ -111,19 +116,11 @@ def _load_adapted(base: str, name: str, trust_remote_code: bool) -> PreTrainedMo
             f"{name} is an adapter: {error} If that model is elsewhere, give its place as base_model_name_or_path in "
             f"the adapter's adapter_config.json."
         ) from None
-    try:
-        adapted = _load(partial(PeftModel.from_pretrained, model), name)
-    except RuntimeError as error:
-        # Torch's words for matrices of another shape.
-        reason = str(error).strip().split("\n")[-1].strip()
-        raise ModelError(f"the adapter {name} does not fit the model {base}: {reason}") from None
-    merged: PreTrainedModel = adapted.merge_and_unload()
+    merged: PreTrainedModel = _load(partial(PeftModel.from_pretrained, model), name).merge_and_unload()
     return merged
 
 
 def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
-    from safetensors import SafetensorError
-
     quiet()
     path = str(embedded.folder()) if name == embedded.NAME else name
     looks_local = os.sep in path and (path.startswith((".", os.sep, "~")) or path.count("/") != 1)
@@ -131,8 +128,13 @@ def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
         raise ModelError(f"there is no model folder {path}. Give a folder, a Hugging Face id or {embedded.NAME}.")
     try:
         return from_pretrained(str(Path(path).expanduser()) if looks_local else path, **options)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().split("\n")[0]
+    except Exception as error:
+        # Each library has its own errors for a file that it cannot read or that does not fit the others.
+        first, *others = str(error).strip().splitlines() or [type(error).__name__]
+        # What is wrong stands behind a colon, as where torch lists matrices of another shape.
+        reason = others[-1].strip() if others and first.endswith(":") else first
+        if "ignore_mismatched_sizes" in reason:
+            reason = "its weights are not of the sizes that its config.json gives."
         raise ModelError(f"cannot load the model {name!r}: {reason}") from None
 
 
@@ -207,7 +209,7 @@ def fingerprint(name: str) -> str | None:
     if not folder.is_dir():
         return None
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin")):
         size = path.stat().st_size
         digest.update(f"{path.name} {size} ".encode())
         with path.open("rb") as file:
