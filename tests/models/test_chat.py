@@ -25,6 +25,14 @@ def test_prompt_and_completion_are_what_the_template_writes() -> None:
     assert renderer.completion(sample, needle) == f"{needle.answer}<|im_end|>"
 
 
+@pytest.mark.parametrize("behind", [" ", "\\n", "\\n\\n"])
+def test_what_a_template_puts_behind_the_end_of_turn_is_not_trained_on(behind: str) -> None:
+    template = INST.replace("{{ eos_token }}", f"{{{{ eos_token + '{behind}' }}}}")
+    renderer, sample = Renderer(make_tokenizer(template=template)), haystack()
+    needle = sample.needles[0]
+    assert renderer.completion(sample, needle) == f"{needle.answer}<|im_end|>"
+
+
 def test_a_system_message_comes_first() -> None:
     renderer, sample = Renderer(make_tokenizer(), system="Be brief."), haystack()
     assert renderer.prompt(sample, sample.needles[0]).startswith("<|im_start|>system\nBe brief.<|im_end|>\n")

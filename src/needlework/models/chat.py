@@ -67,9 +67,9 @@ class Renderer:
         if self.tokenizer.chat_template is not None:
             prompt = self.prompt(haystack, needle)
             whole = self._render([("user", haystack.message(needle)), ("assistant", needle.answer)])
-            # Templates put a newline behind the end of turn, which the model never has to write.
+            # Templates put a newline or a space behind the end of turn, which the model never has to write.
             if whole.startswith(prompt) and needle.answer in whole[len(prompt) :]:
-                return whole[len(prompt) :].rstrip("\n")
+                return whole[len(prompt) :].rstrip()
         return needle.answer + (self.tokenizer.eos_token or "")
 
     def prompt_ids(self, haystack: Haystack, needle: Needle) -> list[int]:
