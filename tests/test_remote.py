@@ -33,7 +33,17 @@ def test_without_a_key_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) ->
         connect("https://a.b/v1", "TOGETHER_API_KEY")
 
 
-@pytest.mark.parametrize("address", ["api.openai.com/v1", "ftp://a.b", "https://"])
+@pytest.mark.parametrize("key", ["\N{LEFT DOUBLE QUOTATION MARK}sk-secret", "sk-secret\nsk-other"])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(UserError, match=r"OPENAI_API_KEY holds .* that no key has\. Copy it again") as caught:
+        connect("https://a.b/v1", "OPENAI_API_KEY")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["api.openai.com/v1", "ftp://a.b", "https://", "http://localhost:8000v1", "http://[::1/v1"]
+)
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(UserError, match="should look like https://api"):
         connect(address, "OPENAI_API_KEY")

@@ -65,8 +65,13 @@ def connect(base_url: str, variable: str, *, keyless: bool = False, timeout: flo
     """
     from openai import OpenAI
 
-    address = urlsplit(base_url)
-    if address.scheme not in ("http", "https") or not address.hostname:
+    try:
+        address = urlsplit(base_url)
+        # What stands in the place of the port is looked at only when that is asked for.
+        is_address = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
         raise UserError(f"the base URL {base_url!r} should look like {OPENAI_URL}.")
     if address.username or address.password or address.query:
         # It is written into the run's folder.
@@ -74,6 +79,9 @@ def connect(base_url: str, variable: str, *, keyless: bool = False, timeout: flo
     key = os.environ.get(variable, "").strip()
     if not key and not keyless:
         raise UserError(f"{variable} is not set: it should hold your key for {address.hostname}.")
+    if not key.isascii() or not key.isprintable():
+        # It could not be sent, and the error would quote it.
+        raise UserError(f"{variable} holds quotation marks, line breaks or the like that no key has. Copy it again.")
     return OpenAI(api_key=key or NO_KEY, base_url=base_url, max_retries=RETRIES, timeout=timeout or TIMEOUT)
 
 
