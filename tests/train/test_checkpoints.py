@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import LlamaForCausalLM
 
 from needlework.errors import UserError
@@ -57,6 +59,16 @@ def test_only_what_is_trained_is_kept(model: LlamaForCausalLM, tmp_path: Path) -
         assert torch.equal(each, before[name]) if each.requires_grad else not each.any()
 
 
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize(("rank", "sharded"), [("0", False), ("1", True)])
+def test_only_the_first_process_holds_what_is_put_together(
+    rank: str, sharded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {"weight": distribute_tensor(torch.ones(4), init_device_mesh("cpu", (1,)))}
+    monkeypatch.setenv("RANK", rank)
+    assert isinstance(whole(state)["weight"], DTensor) is sharded
+
+
 def test_an_optimizer_goes_on_where_another_was() -> None:
     def step(parameter: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
         (parameter**2).sum().backward()
@@ -83,7 +95,9 @@ def test_a_disk_without_room_is_foreseen(
         check_disk(model, tmp_path, keep=2)
 
 
-@pytest.mark.parametrize("text", ["No space left on device", "PytorchStreamWriter failed writing file"])
+@pytest.mark.parametrize(
+    "text", ["No space left on device", "Disk quota exceeded", "PytorchStreamWriter failed writing file"]
+)
 def test_a_full_disk_is_one_sentence(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match="is full"), full_disk_explained(tmp_path):
         raise RuntimeError(text)

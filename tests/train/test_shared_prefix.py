@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 import transformers
-from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.functional import cross_entropy
@@ -128,13 +127,6 @@ def test_notices_one_layer_that_did_not_use_ours(checkpointing: bool) -> None:
     attention.config._attn_implementation = "eager"
     with pytest.raises(ModelError, match=r"layers \[1\]"):
         packed_logits(model, packed())
-
-
-@pytest.fixture
-def one_process() -> Iterator[None]:
-    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
-    yield
-    distributed.destroy_process_group()
 
 
 @pytest.mark.usefixtures("one_process")

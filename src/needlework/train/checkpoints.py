@@ -55,11 +55,15 @@ def last_complete(checkpoints: Path) -> Path | None:
 
 
 def whole(state: Any) -> Any:
-    """Return nested state with its sharded tensors put together, on the CPU; every process must ask."""
+    """Return nested state with its sharded tensors put together, on the CPU; every process must ask.
+
+    Only the first, which writes, gets it: a copy in each would take the machine's memory as often as it has GPUs.
+    """
 
     def gather(tensor: torch.Tensor) -> torch.Tensor:
         tensor = tensor.detach()
-        return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
+        full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        return full.cpu() if processes.is_first() else tensor
 
     return tree_map_only(torch.Tensor, gather, state)
 
@@ -149,7 +153,7 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
         yield
     except (RuntimeError, SafetensorError) as error:
         # Both libraries report a full disk in their own words instead of as an OSError.
-        if "No space left" in str(error) or "PytorchStreamWriter" in str(error):
+        if any(words in str(error) for words in ("No space left", "quota exceeded", "PytorchStreamWriter")):
             free = shutil.disk_usage(folder).free / 2**20
             raise UserError(
                 f"the disk of {folder} is full ({free:.0f} MiB free). Make room and give the same command again."
