@@ -77,6 +77,7 @@ def test_a_model_served_under_another_name_is_asked_by_that(service: Service, ti
     assert {body["model"] for operation, body in service.bodies if operation == "chat"} == {"my-deployment"}
     summary = json.loads((tmp_path / "after/summary.json").read_text())
     assert (summary["model"], summary["tokenizer"]) == ("my-deployment", tiny.model.name)
+    assert {entry["answered_by"]["backend"] for entry in summary["benchmarks"].values()} == {"openai"}
 
 
 def test_without_agreement_no_prompt_is_sent(service: Service, tiny: Recipe, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ import dataclasses
 import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from needlework import generation
+from needlework import backends, generation
 from needlework import recipe as recipes
 from needlework.analysis import refuse_weights
 from needlework.errors import RecipeError, UserError
@@ -182,7 +183,8 @@ def evaluate(
         )
         return OpenAIBackend(client, name, system, concurrency=concurrency), built
 
-    measure(name, tokenizer, settings, prepare, output / side, progress)
+    answered_by = partial(backends.describe, "openai", "openai")
+    measure(name, tokenizer, settings, prepare, output / side, progress, answered_by=answered_by)
 
 
 def _settle(recipe: Recipe, output: Path, host: str) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,7 @@ def evaluate(model: str, server: Server, recipe: Recipe, folder: Path, progress:
         "seed": recipe.seed,
     }
 
-    def answered_by() -> dict[str, str]:
-        return backends.describe("openai", "openai")
+    answered_by = partial(backends.describe, "openai", "openai")
 
     def prepare() -> tuple[Backend, list[Benchmark]]:
         from needlework.inference.openai import OpenAIBackend
