@@ -174,18 +174,23 @@ def load(recipe: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recip
         raise RecipeError(f"{text} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{text} should hold keys and values, not a {type(values).__name__}.")
-    return parse(values, overrides)
+    return parse(values, overrides, f"the recipe {text}")
 
 
-def parse(values: dict[str, Any], overrides: Iterable[str] = ()) -> Recipe:
+def parse(values: dict[str, Any], overrides: Iterable[str] = (), what: str = "the recipe") -> Recipe:
     """Check the values of a recipe, after changing them by `a.b=value` overrides.
+
+    Args:
+        values: Its keys and values, as YAML gives them; changed in place.
+        overrides: The overrides.
+        what: What to call the recipe in a message.
 
     Raises:
         RecipeError: Names the first wrong key, what it got and what it takes.
     """
     for override in overrides:
         apply(values, override)
-    return validate(Recipe, values, "the recipe")
+    return validate(Recipe, values, what)
 
 
 def of_dataset(settings: Mapping[str, Any]) -> Recipe:
