@@ -14,6 +14,7 @@ from needlework.overrides import apply
         ("a.b=2", {"a": {"b": 2, "c": 0}, "d": None}),
         ("d.e=[1, x]", {"a": {"b": 1, "c": 0}, "d": {"e": [1, "x"]}}),
         ("a.b=1e-4", {"a": {"b": 1e-4, "c": 0}, "d": None}),
+        ("a.b='1e-4'", {"a": {"b": "1e-4", "c": 0}, "d": None}),
         ("a=null", {"a": None, "d": None}),
     ],
 )

@@ -139,8 +139,8 @@ def test_a_line_that_is_too_long_is_found_before_anything_is_written(
 
 
 def test_a_recipes_own_haystacks_give_way_to_a_file() -> None:
-    chosen = recipe.load("smollm2-135m", [*own_data.overrides(Path("a b.jsonl")), "data.needles=4"])
-    assert (chosen.data.file, chosen.data.needles, chosen.data.max_tokens) == ("a b.jsonl", 4, 2048)
+    chosen = recipe.load("smollm2-135m", [*own_data.overrides(Path("a: 🪡.jsonl")), "data.needles=4"])
+    assert (chosen.data.file, chosen.data.needles, chosen.data.max_tokens) == ("a: 🪡.jsonl", 4, 2048)
     assert chosen.data.items is None
     assert chosen.train == recipe.load("smollm2-135m").train
 

@@ -31,8 +31,8 @@ def apply(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise RecipeError(f"--set {override!r}: {text!r} is not a YAML value.") from None
-    # YAML 1.1 takes 1e-4 for a string, which nobody means.
+    # YAML 1.1 takes 1e-4 for a string, which nobody means who does not put it in quotation marks.
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
-            value = float(value)
+            value = float(text)
     section[last] = value
