@@ -106,9 +106,9 @@ def show(output: Path) -> None:
     rows: list[dict[str, Any]] = []
     found: dict[tuple[int, int], list[int | None]] = {}
     for path in sorted(output.glob("*/solved.json")):
-        tokens, needles, _, seed = path.parent.name.split("_")
+        length, answers, _, seed = path.parent.name.split("_")
         if int(seed) in SEEDS:
-            found.setdefault((int(tokens), int(needles)), []).append(json.loads(path.read_text())["haystacks"])
+            found.setdefault((int(length), int(answers)), []).append(json.loads(path.read_text())["haystacks"])
     print(f"{'tokens':>7}{'K':>4}  {'haystacks of each seed':28}{'s a haystack':>13}{'minutes, median':>17}")
     for (tokens, needles), counts in sorted(found.items()):
         for who in ("ours", "trl") if needles == 1 else ("ours",):
