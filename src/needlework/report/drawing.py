@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from needlework.storage import write_chunks, write_text
 
 if TYPE_CHECKING:
     import altair as alt
@@ -55,13 +56,13 @@ def interactive(figure: Figure) -> list[dict[str, Any]]:
 
 
 def save(figure: Figure, folder: Path) -> None:
-    """Write <name>.svg and <name>.png, each under a temporary name until it is complete."""
+    """Write <name>.svg and <name>.png."""
     import vl_convert
 
     version = vegalite_version()
     spec = _static(figure)
-    write_whole(folder / f"{figure.name}.svg", vl_convert.vegalite_to_svg(spec, vl_version=version).encode())
-    write_whole(folder / f"{figure.name}.png", vl_convert.vegalite_to_png(spec, vl_version=version, scale=2))
+    write_text(folder / f"{figure.name}.svg", vl_convert.vegalite_to_svg(spec, vl_version=version))
+    write_chunks(folder / f"{figure.name}.png", [vl_convert.vegalite_to_png(spec, vl_version=version, scale=2)])
 
 
 def vegalite_version() -> str:
@@ -69,13 +70,6 @@ def vegalite_version() -> str:
     import altair as alt
 
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that no reader ever meets half of it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def _static(figure: Figure) -> dict[str, Any]:
