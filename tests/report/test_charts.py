@@ -84,6 +84,15 @@ def test_heat_maps_are_of_each_run_and_then_of_what_changed() -> None:
     assert values(interactive(figure)[-1])[0]["value"] == pytest.approx(0.8)
 
 
+def test_a_run_that_was_not_asked_has_no_map_and_hides_none_of_the_first() -> None:
+    rows, fewer = {"512": {"0%": gain(0.1, 0.9)}}, {"512": {"0%": gain(0.7, 0.9, 10)}}
+    figure = charts.heat_map("map-kv", "Retrieval", ["base", "none", "few", "all"], [{}, fewer, rows])
+    specs = interactive(figure)
+    assert [spec["title"] for spec in specs] == ["base", "few", "all", "change, few", "change, all"]
+    # Of the first run's rates, that over the most needles.
+    assert values(specs[0]) == [{"length": "512", "place": "0%", "value": 0.1}]
+
+
 def test_questions_kept_are_counted_for_each_run() -> None:
     figure = charts.kept("kept-x", "Knowledge", {"one": {"lost": 14}, "two": {"lost": 3}})
     assert figure.description == "Knowledge: questions kept and lost: one: lost 14; two: lost 3."

@@ -72,8 +72,9 @@ def test_a_benchmark_that_was_not_compared_is_refused() -> None:
     [
         ("{", "is no comparison"),
         ("[]", "is no comparison"),
-        ("{}", "lacks 'benchmarks'"),
-        ('{"benchmarks": {"kv": {"overall": {"n": 1}}}}', "lacks 'clusters'"),
+        ("{}", "lacks 'before'"),
+        ('{"before": "a", "after": "b"}', "lacks 'benchmarks'"),
+        ('{"before": "a", "after": "b", "benchmarks": {"kv": {"overall": {"n": 1}}}}', "lacks 'clusters'"),
     ],
 )
 def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -53,6 +53,9 @@ def test_a_malformed_line_is_named(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"group": "g1"', '"grp": 1'))
     with pytest.raises(DataError, match=r"measures-loss\.jsonl, line 3: not a measurement"):
         compare(folder, folder)
+    path.write_bytes(b"\xff\n")
+    with pytest.raises(DataError, match=r"measures-loss\.jsonl, line 1: not a measurement"):
+        compare(folder, folder)
 
 
 def test_one_cluster_gives_no_interval() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from needlework.report.drawing import AFTER, BEFORE, CHANGES, RUNS, SHADES, WIDTH, Figure, sized
-from needlework.report.text import in_sentence, percent, points
+from needlework.report.text import fullest, in_sentence, percent, points
 
 if TYPE_CHECKING:
     import altair as alt
@@ -34,11 +34,8 @@ def rates(labels: Sequence[str], tables: Sequence[Mapping[str, Row]]) -> Rates:
             "contexts": row["clusters"],
         }
 
-    base: dict[str, Row] = {}
-    for table in tables:
-        base |= {place: rate(row, "before") for place, row in table.items() if place not in base}
     compared = zip(labels[1:], tables, strict=True)
-    return {labels[0]: base} | {
+    return {labels[0]: {place: rate(row, "before") for place, row in fullest(tables).items()}} | {
         label: {place: rate(row, "after") for place, row in table.items()} for label, table in compared
     }
 
@@ -134,17 +131,17 @@ def heat_map(name: str, title: str, labels: Sequence[str], tables: Sequence[Mapp
                  for length in lengths for place in places if place in table.get(length, {})]  # fmt: skip
         return _map(cells, lengths, places, title, change=key == "change")
 
-    panels = [panel(labels[0], tables[0], "before")]
-    panels += [panel(label, table, "after") for label, table in zip(labels[1:], tables, strict=True)]
-    changes = [label if len(tables) > 1 else "" for label in labels[1:]]
+    first = {length: fullest(table.get(length, {}) for table in tables) for length in lengths}
+    panels = [panel(labels[0], first, "before")]
+    compared = [(label, table) for label, table in zip(labels[1:], tables, strict=True) if table]
+    panels += [panel(label, table, "after") for label, table in compared]
     panels += [
-        panel(f"change, {label}" if label else "change", table, "change")
-        for label, table in zip(changes, tables, strict=True)
+        panel(f"change, {label}" if len(tables) > 1 else "change", table, "change") for label, table in compared
     ]
     corners = [
         f"{place} of {length} tokens: {percent(row['before'])} {labels[0]}, {percent(row['after'])} {label} "
         f"({points(row['change'])} points)"
-        for label, table in zip(labels[1:], tables, strict=True)
+        for label, table in compared
         for length in dict.fromkeys((lengths[0], lengths[-1]))
         for place in dict.fromkeys((places[0], places[len(places) // 2], places[-1]))
         if (row := table.get(length, {}).get(place))

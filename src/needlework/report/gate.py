@@ -69,8 +69,7 @@ def load(run: Path) -> dict[str, Any]:
     path = run / "comparison.json"
     try:
         comparison: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        runs = (comparison, *comparison.get("others", ()))
-        rows = [each["overall"] for run in runs for each in run["benchmarks"].values()]
+        rows = [each["overall"] for _, benchmarks in runs_of(comparison) for each in benchmarks.values()]
         lacking = [key for row in rows for key in _READ if not isinstance(row[key], int | float)]
     except OSError as error:
         raise DataError(

@@ -89,7 +89,7 @@ def _compare(name: str, before: Path, after: Path) -> dict[str, dict[str, float]
 
 def _read(path: Path) -> Measured:
     measured: Measured = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             each = json.loads(line)
             values = {str(name): float(value) for name, value in each["values"].items()}

@@ -12,8 +12,10 @@ from urllib.parse import urlencode
 
 from needlework.report import charts, figures, text
 from needlework.report.browser import MOST, embedded
-from needlework.report.drawing import Figure, interactive, save, vegalite_version, write_whole
+from needlework.report.drawing import Figure, interactive, save, vegalite_version
 from needlework.report.run import Run, Side, load
+from needlework.report.runs import left_out
+from needlework.storage import write_text
 
 if TYPE_CHECKING:
     import jinja2
@@ -44,15 +46,13 @@ def write_report(run: str | Path) -> Path:
         figures.measures(loaded),
     )
     page = render(loaded, positions + others, measures)
-    folder = loaded.folder / "figures"
-    folder.mkdir(exist_ok=True)
     pictured = [figure for figure in positions if figure.name in ("positions-kv", "positions-mdqa")]
     overview = [charts.overview(pictured or positions[:2])] if positions else []
     for figure in [*positions, *others, *(each.figure for each in measures), *overview]:
-        save(figure, folder)
+        save(figure, loaded.folder / "figures")
     # The page comes last: whoever finds it finds its figures too.
     path = loaded.folder / "report.html"
-    write_whole(path, page.encode())
+    write_text(path, page)
     return path
 
 
@@ -92,6 +92,7 @@ def render(run: Run, drawn: Sequence[Figure], measures: Sequence[figures.Measure
         most=("one", "two", "three")[most - 1],
         held=MOST,
         command=run.environment.get("command", f"needlework report {run.folder}"),
+        left_out=left_out(comparison),
         limits=text.limits(comparison),
         way=lambda row: _WAYS[text.direction(row, level)],
         where=text.where,

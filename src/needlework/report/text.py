@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -54,6 +54,14 @@ def is_part(name: str, names: Mapping[str, Any]) -> bool:
 def is_kept(name: str) -> bool:
     """Whether the benchmark asks what finetuning broke, rather than what it gained."""
     return name.split(".")[0] in KEPT
+
+
+def fullest(tables: Iterable[Mapping[str, Row]]) -> dict[str, Row]:
+    """Return of each key the row over the most needles: the first run's rate, where others answered fewer of them."""
+    found: dict[str, Row] = {}
+    for table in tables:
+        found |= {key: row for key, row in table.items() if key not in found or row["n"] > found[key]["n"]}
+    return found
 
 
 def direction(row: Row, level: float) -> int:
