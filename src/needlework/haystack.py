@@ -80,6 +80,9 @@ class Prediction:
     """The tokens that were generated, where the backend counts them."""
 
 
+LOWER_IS_BETTER = frozenset({"memory", "invented", "withheld"})
+"""Further scores of a prediction that count a fault, so that a rise is a loss."""
+
 Record = TypeVar("Record", Needle, Haystack, Prediction)
 
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {

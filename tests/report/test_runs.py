@@ -52,7 +52,9 @@ def test_the_csv_has_each_row_of_each_run_once() -> None:
     assert [each["adjusted_p"] for each in rows if each["run"] == "one|two"] == ["", "0.002"]
 
 
-FEWER = benchmark("Value", row(0.2, 0.3, 0.05, 0.15, n=50), by_length_and_position={}, skipped={"before": 4, "after": 150})
+FEWER = benchmark(
+    "Value", row(0.2, 0.3, 0.05, 0.15, n=50), by_length_and_position={}, skipped={"before": 4, "after": 150}
+)
 UNEVEN = comparison(kv=FEWER) | {"others": [{"after": "long [b]", "benchmarks": {"kv": KV}}]}
 
 

@@ -23,11 +23,9 @@ import yaml
 from needlework.benchmarks import Benchmark
 from needlework.errors import ModelError, UserError
 from needlework.harness import tasks
-from needlework.haystack import Haystack, Needle, to_json
+from needlework.haystack import LOWER_IS_BETTER, Haystack, Needle, to_json
 from needlework.models.chat import Renderer
 from needlework.storage import write_text
-
-LOWER_IS_BETTER = frozenset({"memory", "invented", "withheld"})
 
 Row = dict[str, str]
 

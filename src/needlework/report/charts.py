@@ -135,9 +135,7 @@ def heat_map(name: str, title: str, labels: Sequence[str], tables: Sequence[Mapp
     panels = [panel(labels[0], first, "before")]
     compared = [(label, table) for label, table in zip(labels[1:], tables, strict=True) if table]
     panels += [panel(label, table, "after") for label, table in compared]
-    panels += [
-        panel(f"change, {label}" if len(tables) > 1 else "change", table, "change") for label, table in compared
-    ]
+    panels += [panel(f"change, {label}" if len(tables) > 1 else "change", table, "change") for label, table in compared]
     corners = [
         f"{place} of {length} tokens: {percent(row['before'])} {labels[0]}, {percent(row['after'])} {label} "
         f"({points(row['change'])} points)"

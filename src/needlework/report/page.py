@@ -94,7 +94,7 @@ def render(run: Run, drawn: Sequence[Figure], measures: Sequence[figures.Measure
         command=run.environment.get("command", f"needlework report {run.folder}"),
         left_out=left_out(comparison),
         limits=text.limits(comparison),
-        way=lambda row: _WAYS[text.direction(row, level)],
+        way=lambda name, row: _WAYS[text.direction(name, row, level)],
         where=text.where,
         # Quoted by us, not by autoescape: a hash holds + and /, and a policy wants its single quotes.
         script_sources=Markup(f"{_hash(script)} {_hash(browser_script)}"),
@@ -141,6 +141,7 @@ def _overall(run: Run) -> list[dict[str, Any]]:
     """Return a row for each benchmark and run that is compared with the first."""
     return [
         {
+            "name": name,
             "title": title,
             "run": side.label if len(run.sides) > 1 else "",
             "part": text.is_part(name, run.titles),
@@ -159,7 +160,7 @@ def _tiles(run: Run) -> list[dict[str, str]]:
             "value": text.percent(each["row"]["after"]),
             "note": f"from {text.percent(each['row']['before'])}",
             "change": f"{text.points(each['row']['change'])} points",
-            "way": _WAYS[text.direction(each["row"], run.comparison["level"])],
+            "way": _WAYS[text.direction(each["name"], each["row"], run.comparison["level"])],
         }
         for each in _overall(run)
         if not each["part"]

@@ -52,7 +52,7 @@ def tables(comparison: Comparison, width: int = 80) -> Iterator[Table]:
             cells = []
             for name in shown:
                 rate, *lines = _cell(benchmarks.get(name), base[name])
-                color = COLORS[direction(benchmarks[name]["overall"], comparison["level"])] if lines else ""
+                color = COLORS[direction(name, benchmarks[name]["overall"], comparison["level"])] if lines else ""
                 cells.append(Text("\n").join([Text(rate), *(Text(line, color) for line in lines)]))
             table.add_row(Text(run), *cells)
         yield table
@@ -110,7 +110,9 @@ def _names(comparison: Comparison) -> list[str]:
 
 def _base(comparison: Comparison) -> dict[str, Row]:
     """Return a row of each benchmark of any run, which has the first run's rate."""
-    return fullest({name: each["overall"] for name, each in benchmarks.items()} for _, benchmarks in runs_of(comparison))
+    return fullest(
+        {name: each["overall"] for name, each in benchmarks.items()} for _, benchmarks in runs_of(comparison)
+    )
 
 
 def _all_rows(each: Mapping[str, Any]) -> Iterator[tuple[str, str, Row]]:
