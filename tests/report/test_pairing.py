@@ -43,7 +43,7 @@ def test_a_needle_that_was_skipped_once_and_answered_later_is_paired(tmp_path: P
 
 def test_a_needle_that_one_model_lacks_without_reason_is_refused(tmp_path: Path) -> None:
     before, after = evaluation(tmp_path / "b", "0123", "5"), evaluation(tmp_path / "a", "012")
-    with pytest.raises(DataError, match="kv was asked differently in .*: 1 of 4 needles differ, such as 'kv/0003'"):
+    with pytest.raises(DataError, match=r"kv was asked differently in .*: 1 of 4 needles differ, such as 'kv/0003'"):
         paired(before, after)
 
 
@@ -68,7 +68,7 @@ def settings(folder: Path, **sections: dict[str, Any]) -> Path:
 def test_other_settings_are_refused_though_ids_and_questions_are_the_same(tmp_path: Path) -> None:
     before = settings(tmp_path / "b", kv={"documents": 5, "file": "/here/a"})
     after = settings(tmp_path / "a", kv={"documents": 20, "file": "/there/a"})
-    with pytest.raises(DataError, match="asked differently in .*: documents is 5 in the first and 20 in the second"):
+    with pytest.raises(DataError, match=r"asked differently in .*: documents is 5 in the first and 20 in the second"):
         paired(before, after)
 
 

@@ -86,7 +86,7 @@ def without(folder: Path, count: int, skipped: bool) -> None:
 
 def test_predictions_that_do_not_pair_are_refused(run: Path) -> None:
     without(run / "after", 1, skipped=False)
-    with pytest.raises(DataError, match="kv was asked differently in .*, such as 'kv/0000'"):
+    with pytest.raises(DataError, match=r"kv was asked differently in .*, such as 'kv/0000'"):
         load(run)
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import io
-
 from typing import Any
 
 from rich.console import Console
@@ -68,7 +67,8 @@ def test_a_run_that_is_compared_on_fewer_needles_says_from_what() -> None:
 
 
 def test_what_was_left_out_as_too_long_is_counted() -> None:
-    said = "kv, demo (finetuned): paired on 50 needles; left out as too long: 4 for smollm2-135m and 150 for demo (finetuned)."
+    counts = "4 for smollm2-135m and 150 for demo (finetuned)"
+    said = f"kv, demo (finetuned): paired on 50 needles; left out as too long: {counts}."
     assert left_out(UNEVEN) == [said]
     assert markdown(UNEVEN).endswith(f"{said}\n")
     assert left_out(SEVERAL) == []

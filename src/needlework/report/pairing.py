@@ -67,7 +67,7 @@ def pair(before: Answered, after: Answered) -> list[Pair]:
     if not shared:
         raise DataError(
             f"{before.folder} and {after.folder} have no answered needle of {name} in common: {len(before.skipped)} "
-            f"were too long for the first and {len(after.skipped)} for the second. Leave {name} out, or ask shorter ones."
+            f"were too long for the first and {len(after.skipped)} for the second. Ask shorter ones."
         )
     return [(first[id], second[id]) for id in first if id in shared]
 
