@@ -91,6 +91,9 @@ def test_a_folder_without_evaluation_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "file"):
         with pytest.raises(DataError, match="holds no finished evaluation"):
             compare(folder, folder)
+    evaluation(tmp_path / "after", [True])
+    with pytest.raises(DataError, match="Those of a run are in its folders before and after"):
+        compare(tmp_path, tmp_path)
 
 
 def test_a_truncated_predictions_file_names_the_line(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import altair as alt
 
 _MOST_STEPS = 500
+_LINE = 22
+"""Characters of a line of a label."""
 
 Row = Mapping[str, float]
 Rates = Mapping[str, Mapping[str, Row]]
@@ -90,10 +93,13 @@ def lines(found: Rates, x: alt.X, digits: str) -> Any:
 
     key = x["shorthand"].partition(":")[0]
     rows = list(dict.fromkeys(row for table in found.values() for row in table))
-    values = [{"row": row, "model": label} | dict(numbers)
+    # Titles that begin alike would be cut off where they begin to differ, so they take several lines.
+    shown = {row: "\n".join(textwrap.wrap(row, _LINE)) for row in rows}
+    values = [{"row": shown[row], "model": label} | dict(numbers)
               for label, table in found.items() for row, numbers in table.items()]  # fmt: skip
+    axis = alt.Axis(labelPadding=8, labelLimit=150, labelExpr="split(datum.label, '\\n')")
     base = alt.Chart(alt.InlineData(values)).encode(
-        y=alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(labelPadding=8, labelLimit=150)),
+        y=alt.Y("row:N", sort=list(shown.values()), title=None, axis=axis),
         yOffset=alt.YOffset("model:N", sort=list(found), scale=alt.Scale(paddingOuter=0.35)),
         color=color_of(found),
         tooltip=[alt.Tooltip("row:N", title=" "), alt.Tooltip("model:N"),

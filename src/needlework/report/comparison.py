@@ -73,7 +73,8 @@ def _summary(folder: Path) -> dict[str, Any]:
     try:
         summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{folder} holds no finished evaluation: it has no summary.json.") from None
+        inside = " Those of a run are in its folders before and after." if (folder / "after").is_dir() else ""
+        raise DataError(f"{folder} holds no finished evaluation: it has no summary.json.{inside}") from None
     except ValueError as error:
         raise DataError(f"{folder / 'summary.json'} is not JSON: {error}.") from None
     try:
