@@ -72,8 +72,7 @@ def pair(before: Answered, after: Answered) -> list[Pair]:
     return [(first[id], second[id]) for id in first if id in shared]
 
 
-def _asked(prediction: Prediction) -> object:
-    each = prediction
+def _asked(each: Prediction) -> object:
     return each.haystack, each.question, each.accepted, each.gold, each.place, each.length
 
 

@@ -168,13 +168,11 @@ def _answers(folders: list[Path], name: str, asked: list[bool]) -> list[Answers]
         _present(folder / f"predictions-{name}.jsonl", "needlework evaluate")
         return read_answers(folder, name)
 
-    first, outputs = said(folders[0]), []
-    for folder, wanted in zip(folders[1:], asked, strict=True):
-        other = said(folder) if wanted else None
-        if other:
-            pair(first, other)
-        outputs.append(other.predictions if other else {})
-    outputs = [first.predictions, *outputs]
+    first = said(folders[0])
+    others = [said(folder) if wanted else None for folder, wanted in zip(folders[1:], asked, strict=True)]
+    for other in filter(None, others):
+        pair(first, other)
+    outputs = [first.predictions, *(other.predictions if other else {} for other in others)]
     return [tuple(side.get(id) for side in outputs) for id in dict.fromkeys(id for side in outputs for id in side)]
 
 
