@@ -23,12 +23,12 @@ def test_a_run_has_the_figures_its_numbers_are_for(run: Path) -> None:
     assert figures.measures(loaded) == []
 
 
-def test_of_a_score_that_counts_a_fault_nothing_is_kept(run: Path) -> None:
-    numbers = demo()
-    numbers["benchmarks"]["knowledge.invented"] = numbers["benchmarks"]["knowledge.exact"]
+def test_a_score_that_counts_a_fault_is_neither_found_at_a_position_nor_kept(run: Path) -> None:
+    numbers, expected = demo(), load(run)
+    numbers["benchmarks"]["knowledge.invented"] = numbers["benchmarks"]["kv.whole"]
     dump(numbers, run / "comparison.json")
-    names = [each.name for each in figures.other_figures(load(run))]
-    assert [name for name in names if name.startswith("kept")] == ["kept-knowledge", "kept-knowledge.exact"]
+    for drawn in (figures.position_figures, figures.other_figures):
+        assert [each.name for each in drawn(load(run))] == [each.name for each in drawn(expected)]
 
 
 def test_lengths_without_positions_get_a_chart_of_their_own(run: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from needlework.report.drawing import AFTER, BEFORE, CHANGES, RUNS, SHADES, WIDTH, Figure, sized
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
     import altair as alt
 
 _MOST_STEPS = 500
-_LINE = 22
-"""Characters of a line of a label."""
+_LINE = 24
+"""Characters of a label's line: names and titles that differ in the end would be cut off there on a narrow screen."""
 
 Row = Mapping[str, float]
 Rates = Mapping[str, Mapping[str, Row]]
@@ -76,9 +77,10 @@ def all_rates(name: str, found: Rates) -> Figure:
     """Return the accuracy of each run on every benchmark, a line each."""
     import altair as alt
 
-    x = alt.X("accuracy:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=_percent_axis())
+    # Some of them count faults, which no one would call accuracy.
+    x = alt.X("accuracy:Q", title="rate", scale=alt.Scale(domain=[0, 1]), axis=_percent_axis())
     said = told(found, "accuracy", percent)
-    return Figure(name, "Accuracy of every run", f"{said}.", (lines(found, x, ".1%"),))
+    return Figure(name, "Every run on every benchmark", f"{said}.", (lines(found, x, ".1%"),))
 
 
 def lines(found: Rates, x: alt.X, digits: str) -> Any:
@@ -93,13 +95,11 @@ def lines(found: Rates, x: alt.X, digits: str) -> Any:
 
     key = x["shorthand"].partition(":")[0]
     rows = list(dict.fromkeys(row for table in found.values() for row in table))
-    # Titles that begin alike would be cut off where they begin to differ, so they take several lines.
-    shown = {row: "\n".join(textwrap.wrap(row, _LINE)) for row in rows}
-    values = [{"row": shown[row], "model": label} | dict(numbers)
+    values = [{"row": row, "model": label} | dict(numbers)
               for label, table in found.items() for row, numbers in table.items()]  # fmt: skip
-    axis = alt.Axis(labelPadding=8, labelLimit=150, labelExpr="split(datum.label, '\\n')")
+    axis = alt.Axis(labelPadding=8, labelLimit=150, labelExpr=_in_lines(rows))
     base = alt.Chart(alt.InlineData(values)).encode(
-        y=alt.Y("row:N", sort=list(shown.values()), title=None, axis=axis),
+        y=alt.Y("row:N", sort=rows, title=None, axis=axis),
         yOffset=alt.YOffset("model:N", sort=list(found), scale=alt.Scale(paddingOuter=0.35)),
         color=color_of(found),
         tooltip=[alt.Tooltip("row:N", title=" "), alt.Tooltip("model:N"),
@@ -254,8 +254,13 @@ def color_of(runs: Mapping[str, object]) -> alt.Color:
     import altair as alt
 
     legend = alt.Legend(title=None, orient="top", symbolType="circle", symbolOpacity=1, symbolSize=90,
-                        columns=2 if len(runs) == 2 else 1, labelLimit=300)  # fmt: skip
+                        columns=2 if len(runs) == 2 else 1, labelLimit=300, labelExpr=_in_lines(runs))  # fmt: skip
     return alt.Color("model:N", scale=alt.Scale(domain=list(runs), range=RUNS[: len(runs)]), legend=legend)
+
+
+def _in_lines(labels: Iterable[str]) -> str:
+    """Return the expression that breaks a chart's long labels into lines."""
+    return f"({json.dumps({label: textwrap.wrap(label, _LINE) for label in labels})})[datum.label]"
 
 
 def _percent_axis() -> alt.Axis:

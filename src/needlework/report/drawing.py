@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ CHANGES = ["#a63c05", "#e8a37c", "#f1f2f4", "#8fb0d6", "#274e80"]
 
 WIDTH, HEIGHT = 640, 280
 _COLUMNS = 3
+_TITLE = 26
+"""Characters of a line of a panel's title, where three stand side by side."""
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Helvetica, Arial, sans-serif"
 
 
@@ -39,7 +42,7 @@ class Figure:
 def sized(panel: Any, *, title: str | None = None, width: int = WIDTH, height: int = HEIGHT) -> Any:
     """Return a panel of a size in pixels, which is also its proportion on a page that sets the width."""
     panel = panel.properties(width=width, height=height)
-    return panel.properties(title=title) if title else panel
+    return panel.properties(title=textwrap.wrap(title, _TITLE)) if title else panel
 
 
 def interactive(figure: Figure) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def position_figures(run: Run) -> list[Figure]:
     for name, title in run.titles.items():
         tables = run.tables(name, "by_position")
         places = list(dict.fromkeys(place for table in tables for place in table))
-        if len(places) > 1:
+        if len(places) > 1 and not text.is_fault(name):
             measure = "Depth" if places[0].endswith("%") else "Position"
             found = charts.rates(run.labels, tables)
             figures.append(

@@ -44,7 +44,7 @@ def tables(comparison: Comparison, width: int = 80) -> Iterator[Table]:
     for start in range(0, len(base), step):
         shown = list(base)[start : start + step]
         table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-        table.add_column("run")
+        table.add_column("run", overflow="fold")
         for name in shown:
             table.add_column(f"{name}, n = {base[name]['n']:,}")
         table.add_row(Text(_names(comparison)[0]), *(_rate(base[name], "before") for name in shown))
