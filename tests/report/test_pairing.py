@@ -90,4 +90,4 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes) -> N
     folder = evaluation(tmp_path / "b", "012")
     (folder / name).write_bytes(content)
     with pytest.raises(DataError, match=f"{name} is damaged"):
-        read_answers(folder, "kv")
+        paired(folder, folder)

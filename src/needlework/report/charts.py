@@ -245,7 +245,9 @@ def training(name: str, steps: Sequence[Mapping[str, float]]) -> Figure:
 def overview(figures: Sequence[Figure]) -> Figure:
     """Return the position charts side by side: the picture for a README."""
     panels = [figure.panels[0].properties(title=figure.title, width=400) for figure in figures]
-    return Figure("overview", "Accuracy by gold position", " ".join(figure.description for figure in figures), tuple(panels))
+    return Figure(
+        "overview", "Accuracy by gold position", " ".join(figure.description for figure in figures), tuple(panels)
+    )
 
 
 def color_of(runs: Mapping[str, object]) -> alt.Color:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from needlework.errors import DataError
+from needlework.report.pairing import check_settings
 from needlework.report.statistics import LEVEL, RESAMPLES
 from needlework.report.text import p_value
 
@@ -69,6 +70,7 @@ def _path(folder: Path, name: str) -> Path:
 
 
 def _compare(name: str, before: Path, after: Path) -> dict[str, dict[str, float]]:
+    check_settings(name, before, after, seed=True)
     first, second = _read(_path(before, name)), _read(_path(after, name))
     if {id: (group, values.keys()) for id, (group, values) in first.items()} != {
         id: (group, values.keys()) for id, (group, values) in second.items()

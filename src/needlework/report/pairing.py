@@ -12,8 +12,8 @@ from needlework.haystack import Prediction, read
 
 Pair = tuple[Prediction, Prediction]
 
-_ELSEWHERE = frozenset({"file", "source", "include_path", "controls", "tasks", "limit", "batch_size"})
-"""Settings on which no answer to a needle depends: where texts lie on a machine, and what is asked besides it."""
+_ELSEWHERE = frozenset({"file", "source", "include_path", "base", "controls", "tasks", "limit", "batch_size"})
+"""Settings that may differ: where things lie on a machine, and what is asked besides a needle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,6 @@ class Answered:
     """By the needle's id."""
     skipped: frozenset[str]
     """The needles that it was not asked, because their prompts exceed its context."""
-    settings: dict[str, Any]
-    """How the benchmark was asked, as far as the folder says so."""
 
 
 def read_answers(folder: Path, name: str) -> Answered:
@@ -38,7 +36,7 @@ def read_answers(folder: Path, name: str) -> Answered:
     """
     predictions = {each.id: each for each in read(Prediction, folder / f"predictions-{name}.jsonl")}
     skipped = _skipped(folder / f"skipped-{name}.jsonl") - predictions.keys()
-    return Answered(folder, name, predictions, skipped, _settings(folder / "settings.json", name))
+    return Answered(folder, name, predictions, skipped)
 
 
 def pair(before: Answered, after: Answered) -> list[Pair]:
@@ -49,20 +47,14 @@ def pair(before: Answered, after: Answered) -> list[Pair]:
             they have no needle in common.
     """
     name, first, second = before.name, before.predictions, after.predictions
-    start = f"{name} was asked differently in {before.folder} and {after.folder}"
-    for key in sorted(before.settings.keys() & after.settings.keys() - _ELSEWHERE):
-        if before.settings[key] != after.settings[key]:
-            raise DataError(
-                f"{start}: {key} is {before.settings[key]!r} in the first and {after.settings[key]!r} in the second. "
-                f"Evaluate both with one recipe."
-            )
+    check_settings(name, before.folder, after.folder)
     everything, shared = first.keys() | second.keys(), first.keys() & second.keys()
     differ = {id for id in shared if _asked(first[id]) != _asked(second[id])}
     differ |= everything - shared - before.skipped - after.skipped
     if differ:
         raise DataError(
-            f"{start}: {len(differ)} of {len(everything)} needles differ, such as {min(differ)!r}. "
-            f"Evaluate both with one recipe."
+            f"{name} was asked differently in {before.folder} and {after.folder}: {len(differ)} of {len(everything)} "
+            f"needles differ, such as {min(differ)!r}. Evaluate both with one recipe."
         )
     if not shared:
         raise DataError(
@@ -70,6 +62,27 @@ def pair(before: Answered, after: Answered) -> list[Pair]:
             f"were too long for the first and {len(after.skipped)} for the second. Ask shorter ones."
         )
     return [(first[id], second[id]) for id in first if id in shared]
+
+
+def check_settings(name: str, before: Path, after: Path, *, seed: bool = False) -> None:
+    """Check that two evaluations have the same settings of a benchmark or measure, as far as their folders hold them.
+
+    Args:
+        name: Of the benchmark or measure.
+        before: The folder of one evaluation.
+        after: That of the other.
+        seed: Whether their seeds have to be the same, because nothing else tells what was drawn.
+
+    Raises:
+        DataError: If a setting differs; names it.
+    """
+    first, second = (_settings(folder / "settings.json", name, seed) for folder in (before, after))
+    for key in sorted(first.keys() & second.keys() - _ELSEWHERE):
+        if first[key] != second[key]:
+            raise DataError(
+                f"{name} was asked differently in {before} and {after}: {key} is {first[key]!r} in the first and "
+                f"{second[key]!r} in the second. Evaluate both with one recipe."
+            )
 
 
 def _asked(each: Prediction) -> object:
@@ -85,12 +98,13 @@ def _skipped(path: Path) -> frozenset[str]:
         raise DataError(f"{path} is damaged: each line should hold an id and a reason.") from None
 
 
-def _settings(path: Path, name: str) -> dict[str, Any]:
+def _settings(path: Path, name: str, seed: bool) -> dict[str, Any]:
     try:
-        sections = json.loads(path.read_text(encoding="utf-8")).get("benchmarks", {})
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        sections = saved.get("benchmarks", {})
         # Controls such as `mdqa_oracle` have the settings of `mdqa`, and the tasks of lm-eval share theirs.
         found = (sections[each] for each in (name, name.partition("_")[0], "general") if each in sections)
-        return dict(next(found, {}))
+        return dict(next(found, {})) | ({"seed": saved["seed"]} if seed and "seed" in saved else {})
     except FileNotFoundError:
         return {}
     except (ValueError, TypeError, AttributeError):
