@@ -17,7 +17,8 @@ from needlework.progress import Progress
 from needlework.storage import difference, write_json, write_text
 
 if TYPE_CHECKING:
-    from needlework.benchmarks import Benchmark
+    from needlework.benchmarks import Benchmark, Draw, Fit
+    from needlework.dataset.budget import Counter
     from needlework.harness.general import General
     from needlework.inference.backend import Backend
     from needlework.inference.cache import AnswerCache
@@ -165,36 +166,49 @@ def build_general(chosen: Evaluate, seed: int) -> list[General]:
 def build_benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Benchmark]:
     """Build the benchmarks of our own, their token budgets counted with a renderer."""
     from needlework.benchmarks import flenqa, grounding, knowledge, known_unknowns, kv, mdqa, niah, own
-    from needlework.dataset.budget import Budget
     from needlework.dataset.composer import Composer
 
-    counter = Composer(renderer)
-    # What was found of one haystack is a good first guess for the next.
-    budget = cache(lambda max_tokens: Budget(max_tokens, counter))
-
-    def fit_needles(draw: Callable[[int], Draft], max_tokens: int, num_needles: int) -> tuple[Draft, int]:
-        fitted: tuple[Draft, int] = budget(max_tokens).fit(draw, min_items=num_needles, num_needles=num_needles)
-        return fitted
-
+    fit = fitting(Composer(renderer))
     built = []
     if chosen.kv:
-        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=fit_needles))
+        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=fit))
     if chosen.niah:
-        built.append(niah.build(**chosen.niah.model_dump(), seed=seed, fit=fit_needles))
+        built.append(niah.build(**chosen.niah.model_dump(), seed=seed, fit=fit))
     if chosen.own:
         built.append(own.build(**chosen.own.model_dump(), seed=seed))
     if chosen.flenqa:
-        built.append(flenqa.build(**chosen.flenqa.model_dump(), seed=seed, fit=fit_needles))
+        built.append(flenqa.build(**chosen.flenqa.model_dump(), seed=seed, fit=fit))
     if chosen.knowledge:
         built.append(knowledge.build(**chosen.knowledge.model_dump(), seed=seed))
     if chosen.mdqa:
-        built.append(mdqa.build(**chosen.mdqa.model_dump(exclude={"controls"}), seed=seed, fit=fit_needles))
+        built.append(mdqa.build(**chosen.mdqa.model_dump(exclude={"controls"}), seed=seed, fit=fit))
         built += mdqa.controls(built[-1]) if chosen.mdqa.controls else []
     if chosen.grounding:
         built.append(grounding.build(**chosen.grounding.model_dump(), seed=seed))
     if chosen.known_unknowns:
         built.append(known_unknowns.build())
     return built
+
+
+def fitting(counter: Counter) -> Fit:
+    """Return what finds how many items fit, by the counts of a tokenizer and chat template."""
+    from needlework.dataset.budget import Budget
+
+    # What was found of one haystack is a good first guess for the next.
+    budget = cache(lambda max_tokens: Budget(max_tokens, counter))
+
+    def fit(draws: Sequence[Draw], max_tokens: int, num_needles: int) -> tuple[list[Draft], int]:
+        drafts: list[Draft] = []
+        num_items = 0
+        for draw in draws:
+            # Where the needle stands may change a token or two, so as many items mostly fit the next draft.
+            draft = draw(num_items) if drafts else None
+            if draft is None or counter.count(draft, num_items) > max_tokens:
+                draft, num_items = budget(max_tokens).fit(draw, min_items=num_needles, num_needles=num_needles)
+            drafts.append(draft)
+        return drafts, num_items
+
+    return fit
 
 
 def _checksum(path: Path) -> str:

@@ -158,7 +158,7 @@ def _fitted(
 
         return Draft("flenqa", preamble, contents, arrange)
 
-    draft, num_items = fit(draw, length, 2)
+    (draft,), num_items = fit([draw], length, 2)
     haystack = draft.haystack(num_items, f"flenqa/{task}/{number}/{kind}/{dispersion}/{length}")
     return _named(haystack, f"flenqa/{task}/{number}", dispersion, length)
 

@@ -60,7 +60,7 @@ def build(
                 rng = np.random.default_rng([seed, STREAM, length, number])
                 return drawn.draft(rng, capacity, len(depths), depths=depths)
 
-            draft, num_items = fit(draw, length, len(depths))
+            (draft,), num_items = fit([draw], length, len(depths))
             haystack = draft.haystack(num_items, f"kv/{length}/{number}")
             haystack.meta["length"] = length
             made.append(haystack)
