@@ -24,7 +24,7 @@ def main() -> None:
     for distractors in ("relevant", "random"):
         settings = MDQA(distractors=distractors, paragraphs=PARAGRAPHS)
         start = time.perf_counter()
-        built = mdqa.build(**settings.model_dump(exclude={"controls"}), seed=0, fit=no_length)
+        built = mdqa.build(**settings.model_dump(exclude={"controls"}), seed=0, fit=_no_length)
         prompts = [(haystack, needle) for haystack in built.haystacks for needle in haystack.needles]
         characters = sum(len(haystack.message(needle)) for haystack, needle in prompts)
         seconds = time.perf_counter() - start
@@ -33,8 +33,7 @@ def main() -> None:
         print(f"{distractors:13}{counts}{seconds:9.2f}")
 
 
-def no_length(draws: object, max_tokens: int, num_needles: int) -> tuple[list[Draft], int]:
-    """Stand for what fits haystacks to a length, where none is asked for."""
+def _no_length(draws: object, max_tokens: int, num_needles: int) -> tuple[list[Draft], int]:
     raise AssertionError("no length is asked for")
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from statistics import median
 
 from needlework import pipeline
-from needlework.benchmark_settings import MDQA
-from needlework.benchmarks import Benchmark, mdqa
-from needlework.evaluation import measure
+from needlework.benchmark_settings import MDQA, Evaluate
+from needlework.benchmarks import Benchmark
+from needlework.evaluation import build_benchmarks, measure
 from needlework.inference.backend import Ask, FakeBackend
+from needlework.models.chat import Renderer
+from needlework.models.loading import load_tokenizer
 from needlework.progress import Silent
-from speed.benchmarks import no_length
 from tests.chromium import Browser, find
 
 RUNS = 5
@@ -59,10 +60,10 @@ def main() -> None:
 
 def make(folder: Path) -> int:
     """Write a comparison of two fake models into a folder, and return the number of needles."""
-    settings = MDQA(
+    asked = MDQA(
         documents=max(POSITIONS), positions=POSITIONS, paragraphs=PARAGRAPHS, questions_per_paragraph=QUESTIONS
     )
-    benchmark = mdqa.build(**settings.model_dump(exclude={"controls"}), seed=0, fit=no_length)
+    (benchmark,) = build_benchmarks(Evaluate(mdqa=asked), 0, Renderer(load_tokenizer("smollm2-135m")))
     for side, knows in (("before", 3), ("after", 2)):
         measure(side, side, {"model": side}, _prepare(benchmark, knows), folder / side, Silent())
     pipeline.compare(folder / "before", folder / "after", folder)
