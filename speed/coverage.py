@@ -61,7 +61,8 @@ class Design:
         from scipy.special import ndtri
 
         latent = self.alike**0.5 * shared + (1 - self.alike) ** 0.5 * self._latent(rng, clusters)
-        return (latent < ndtri(rate)).astype(np.float64)
+        hits: Floats = (latent < ndtri(rate)).astype(np.float64)
+        return hits
 
 
 def coverage(design: Design, trials: int, seed: int = 0) -> dict[str, float]:

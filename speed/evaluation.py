@@ -92,7 +92,8 @@ def our_run(asks: list[Ask], benchmark: Benchmark, renderer: Renderer) -> dict[s
     from needlework.models.loading import load_model
 
     model = load_model(MODEL)
-    backend, seconds, answers = HFBackend(model, renderer), [], {}
+    backend, seconds = HFBackend(model, renderer), []
+    answers: dict[str, str] = {}
     for _ in range(REPETITIONS):
         start = time.perf_counter()
         for batch in backend.batches(asks, max_new_tokens=benchmark.max_new_tokens):
@@ -115,8 +116,9 @@ def work(config: Any, computed: Sequence[Span]) -> float:
     """Return the multiplications of a model's layers for some spans."""
     wide, narrow = (heads * config.head_dim for heads in (config.num_attention_heads, config.num_key_value_heads))
     products = config.hidden_size * (2 * wide + 2 * narrow + 3 * config.intermediate_size)
-    keys = lambda span: (span.start + span.stop + 1) / 2  # noqa: E731
-    return float(sum(span.tokens * (products + 2 * wide * keys(span)) for span in computed)) * config.num_hidden_layers
+    # Of a span's rows, each sees what stands before it: its middle row as many keys as they all do on average.
+    work = sum(span.tokens * (products + wide * (span.start + span.stop + 1)) for span in computed)
+    return float(work * config.num_hidden_layers)
 
 
 def peer_run(asks: list[Ask], benchmark: Benchmark, renderer: Renderer, batch: int) -> dict[str, Any]:
@@ -134,7 +136,8 @@ def peer_run(asks: list[Ask], benchmark: Benchmark, renderer: Renderer, batch: i
         Instance("generate_until", {}, (renderer.prompt(ask.haystack, ask.needle), dict(options)), index)
         for index, ask in enumerate(chosen)
     ]
-    seconds, answers = [], {}
+    seconds: list[float] = []
+    answers: dict[str, str] = {}
     for at in range(0, len(chosen), batch):
         start = time.perf_counter()
         found = model.generate_until(requests[at : at + batch], disable_tqdm=True)

@@ -14,9 +14,12 @@ from pathlib import Path
 from statistics import median
 
 from needlework import pipeline
-from needlework.benchmarks import Benchmark, mdqa
-from needlework.evaluation import measure
+from needlework.benchmark_settings import MDQA, Evaluate
+from needlework.benchmarks import Benchmark
+from needlework.evaluation import build_benchmarks, measure
 from needlework.inference.backend import Ask, FakeBackend
+from needlework.models.chat import Renderer
+from needlework.models.loading import load_tokenizer
 from needlework.progress import Silent
 from tests.chromium import Browser, find
 
@@ -57,15 +60,10 @@ def main() -> None:
 
 def make(folder: Path) -> int:
     """Write a comparison of two fake models into a folder, and return the number of needles."""
-    benchmark = mdqa.build(
-        documents=max(POSITIONS),
-        positions=POSITIONS,
-        paragraphs=PARAGRAPHS,
-        questions_per_paragraph=QUESTIONS,
-        max_new_tokens=100,
-        half="eval",
-        seed=0,
+    asked = MDQA(
+        documents=max(POSITIONS), positions=POSITIONS, paragraphs=PARAGRAPHS, questions_per_paragraph=QUESTIONS
     )
+    (benchmark,) = build_benchmarks(Evaluate(mdqa=asked), 0, Renderer(load_tokenizer("smollm2-135m")))
     for side, knows in (("before", 3), ("after", 2)):
         measure(side, side, {"model": side}, _prepare(benchmark, knows), folder / side, Silent())
     pipeline.compare(folder / "before", folder / "after", folder)

@@ -22,7 +22,10 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 CASES = ((1058, 1), (1058, 8), (3708, 1), (3708, 16), (3708, 32))
 """Tokens of prompt and answer, and answers for each context."""
@@ -171,19 +174,17 @@ class _Parts:
     """
 
     def __init__(self, config: Any, prefix: int, branches: list[int], answers: int) -> None:
-        import torch
 
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
         self.prefix, self.branches = prefix, branches
         hidden, inner, wide = config.hidden_size, config.intermediate_size, self.groups * config.head_dim
         self.dim, rows = config.head_dim, prefix + sum(branches)
-        new = lambda *shape: torch.randn(*shape, dtype=torch.bfloat16)  # noqa: E731
         attention = [(hidden, hidden), (wide, hidden), (wide, hidden), (hidden, hidden)]
         mlp = [(inner, hidden), (inner, hidden), (hidden, inner)]
+        new = self._new
         self.trained = [(new(rows, size[1]), new(*size), new(rows, size[0])) for size in attention]
         self.frozen = [(new(rows, size[1]), new(*size), new(rows, size[0])) for size in mlp]
         self.last = new(answers, hidden), new(config.vocab_size, hidden), new(answers, config.vocab_size)
-        self.new = new
 
     def layer(self, *, first: bool = False, last: bool = False) -> None:
         query, key, value, output = self.trained
@@ -208,14 +209,20 @@ class _Parts:
         self._attention(len(self.branches), self.heads, longest, self.heads, longest, causal=True)
 
     @staticmethod
+    def _new(*shape: int) -> torch.Tensor:
+        import torch
+
+        return torch.randn(*shape, dtype=torch.bfloat16)
+
+    @staticmethod
     def _rows(products: list[Any], rows: slice) -> list[Any]:
         return [(inputs[rows], weight, gradient[rows]) for inputs, weight, gradient in products]
 
     def _attention(self, batch: int, heads: int, rows: int, groups: int, keys: int, *, causal: bool) -> None:
         import torch
 
-        query = self.new(batch, heads, rows, self.dim).requires_grad_()
-        key, value = (self.new(batch, groups, keys, self.dim).requires_grad_() for _ in range(2))
+        query = self._new(batch, heads, rows, self.dim).requires_grad_()
+        key, value = (self._new(batch, groups, keys, self.dim).requires_grad_() for _ in range(2))
         output = torch.nn.functional.scaled_dot_product_attention(
             query, key, value, is_causal=causal, enable_gqa=heads != groups
         )
