@@ -38,7 +38,7 @@ Tflops = Annotated[
 # What the system says where a folder cannot be written.
 UNWRITABLE = {
     getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST", "EISDIR", "EFBIG")
+    for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST", "EISDIR", "EFBIG", "ENAMETOOLONG")
 }
 
 
