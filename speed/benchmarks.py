@@ -33,7 +33,7 @@ def main() -> None:
         print(f"{distractors:13}{counts}{seconds:9.2f}")
 
 
-def _no_length(draw: object, max_tokens: int, num_needles: int) -> tuple[Draft, int]:
+def _no_length(draws: object, max_tokens: int, num_needles: int) -> tuple[list[Draft], int]:
     raise AssertionError("no length is asked for")
 
 

@@ -68,6 +68,16 @@ def test_compare_names_what_only_one_run_was_asked(
     assert "Not compared, asked of a alone: flenqa." in capsys.readouterr().out
 
 
+def test_compare_says_what_was_left_out_as_too_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    sides = [evaluation(tmp_path / "b", 2), evaluation(tmp_path / "a", 7, of=8)]
+    lines = [json.dumps({"id": each, "reason": "needs 9 tokens"}) for each in ("8", "9")]
+    (tmp_path / "a" / "skipped-mdqa.jsonl").write_text("\n".join(lines))
+    assert call(monkeypatch, "compare", *sides) == 0
+    assert "mdqa, a: paired on 8 needles; left out as too long: 2 for a." in capsys.readouterr().out
+
+
 def test_compare_says_how_many_needles_a_change_takes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -77,9 +77,11 @@ def test_what_does_not_go_together_is_one_sentence(
 def test_prompts_that_are_too_long_are_an_error_or_counted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
 ) -> None:
-    small = ["mdqa.documents=2", "mdqa.positions=[1,2]", "mdqa.paragraphs=6", "mdqa.max_new_tokens=3300"]
-    options = ["--benchmarks=mdqa", *(f"--set=evaluate.{each}" for each in small), f"--output={tmp_path / 'e'}"]
+    small = ["kv.lengths=[400,5000]", "kv.depths=[0]", "kv.haystacks=1"]
+    options = ["--benchmarks=kv", *(f"--set=evaluate.{each}" for each in small), f"--output={tmp_path / 'e'}"]
     assert call(monkeypatch, "evaluate", str(model_folder), *options) == 2
     error = capsys.readouterr().err
-    assert "3300 tokens, but the model's context is 4096" in error
+    assert "32 tokens, but the model's context is 4096" in error
     assert "--skip-too-long" in error
+    assert call(monkeypatch, "evaluate", str(model_folder), *options, "--skip-too-long") == 0
+    assert "n = 1, 1 too long and skipped" in capsys.readouterr().out

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from needlework.benchmark_settings import KV, MDQA, NIAH, Evaluate, FLenQA, Knowledge, Own
-from needlework.benchmarks import Benchmark
+from needlework.benchmarks import Benchmark, Draw
+from needlework.dataset.budget import Budget, PlainCounter
 from needlework.errors import DataError, RecipeError
-from needlework.evaluation import asked, build_benchmarks, measure
+from needlework.evaluation import asked, build_benchmarks, fitting, measure
 from needlework.haystack import Haystack, Needle, Prediction, read
 from needlework.inference.backend import Ask, Backend, FakeBackend
 from needlework.inference.cache import AnswerCache
 from needlework.models.chat import Renderer
 from needlework.progress import Silent
+from needlework.tasks.draft import Arrangement, Asked, Draft
 
 SETTINGS = {"model": {"name": "m"}, "seed": 0}
 BENCHMARK = Benchmark(
@@ -113,6 +115,43 @@ def test_one_that_was_stopped_is_not_taken_for_finished_when_another_ends(tmp_pa
     assert set(json.loads((tmp_path / "summary.json").read_text())["benchmarks"]) == {"one", "two", "three"}
 
 
+def test_what_was_answered_before_a_kill_keeps_its_entry(tmp_path: Path) -> None:
+    def killed() -> tuple[Backend, list[Benchmark]]:
+        def reply(ask: Ask) -> str:
+            if ask.needle.id == "two":
+                raise KeyboardInterrupt
+            return "a"
+
+        return FakeBackend(reply), made([], "one", "two")()[1]
+
+    def run(prepare: Callable[[], tuple[Backend, list[Benchmark]]], version: str) -> None:
+        measure("m", "m", chosen("one", "two"), prepare, tmp_path, Silent(), answered_by=lambda: {"torch": version})
+
+    with suppress(KeyboardInterrupt):
+        run(killed, "1")
+    assert not (tmp_path / "summary.json").exists()
+    run(made([], "one", "two"), "2")
+    summary = json.loads((tmp_path / "summary.json").read_text())["benchmarks"]
+    assert [summary[name]["answered_by"]["torch"] for name in ("one", "two")] == ["1", "2"]
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_benchmark_whose_answers_were_deleted_is_asked_again(tmp_path: Path) -> None:
+    measure("m", "m", chosen("one", "two"), made([], "one", "two"), tmp_path, Silent())
+    (tmp_path / "predictions-two.jsonl").unlink()
+    asked: list[str] = []
+    measure("m", "m", chosen("one", "two"), made(asked, "one", "two"), tmp_path, Silent())
+    assert asked == ["two"]
+
+
+@pytest.mark.parametrize("name", ["settings", "summary"])
+def test_a_damaged_file_of_the_folder_is_named(tmp_path: Path, name: str) -> None:
+    measure("m", "m", SETTINGS, prepare, tmp_path, Silent())
+    (tmp_path / f"{name}.json").write_text('{"mod')
+    with pytest.raises(DataError, match=rf"{name}\.json is damaged: .* delete the folder"):
+        measure("m", "m", SETTINGS, prepare, tmp_path, Silent())
+
+
 def test_the_summary_says_what_answered_and_how_many_were_kept(tmp_path: Path) -> None:
     def cache() -> AnswerCache:
         return AnswerCache(tmp_path / "answers", {"model": "m"}, lambda text: None)
@@ -131,6 +170,20 @@ def test_the_chosen_benchmarks_are_built(renderer: Renderer) -> None:
     assert {each.name: len(each.haystacks) for each in built} == {"kv": 2, "mdqa": 2, "knowledge": 3}
     longest = max(len(renderer.prompt_ids(each, needle)) for each in built[0].haystacks for needle in each.needles)
     assert 400 < longest <= 500
+
+
+def test_drafts_that_are_fitted_together_have_as_many_items_as_each_of_them_can(renderer: Renderer) -> None:
+    def asking(question: str) -> Draw:
+        def arrange(num_items: int) -> Arrangement:
+            return Arrangement(num_items, (0,), (Asked((question,), ("a",), ("a",), 0),))
+
+        return lambda capacity: Draft("toy", "Read.", [f"line {number}" for number in range(capacity)], arrange)
+
+    draws, counter = [asking("why? " * words) for words in (5, 40, 20)], PlainCounter(renderer)
+    alone = [Budget(900, counter).fit(draw, min_items=1, num_needles=1)[1] for draw in draws]
+    drafts, together = fitting(counter)(draws, 900, 1)
+    assert together == min(alone) < alone[2] < alone[0]
+    assert [draft.arrange(1).needles for draft in drafts] == [draw(1).arrange(1).needles for draw in draws]
 
 
 def test_every_kind_of_retrieval_is_built(renderer: Renderer, tmp_path: Path) -> None:
@@ -154,6 +207,16 @@ def test_settings_hold_the_checksum_of_a_file_that_is_read(tmp_path: Path) -> No
     second = asked(Evaluate(own=Own(file=str(path)), knowledge=Knowledge()))
     assert first["own"]["sha256"] != second["own"]["sha256"]
     assert first["knowledge"] == {"facts": 500, "half": "eval"}
+
+
+def test_settings_notice_another_text(tmp_path: Path) -> None:
+    found = []
+    for folder, text in (("one", "Ann is here."), ("same", "Ann is here."), ("other", "Ann is there.")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "essay.txt").write_text(text)
+        chosen = asked(Evaluate(flenqa=FLenQA(source=str(tmp_path / folder)), knowledge=Knowledge()))
+        found.append(chosen["flenqa"]["text"])
+    assert found[0] == found[1] != found[2]
 
 
 def test_a_file_that_is_missing_is_an_error(tmp_path: Path) -> None:

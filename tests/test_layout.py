@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inference": {"haystack", "models", "memory", "remote", "storage", "errors"},
     "measures": {"haystack", "corpus", "models", "dataset", "train", "inference", "storage", "errors"},
     "harness": {"haystack", "benchmarks", "models", "inference", "matching", "storage", "errors"},
-    "report": {"haystack", "errors"},
+    "report": {"haystack", "storage", "errors"},
     "looking": {"haystack", "models", "dataset", "errors"},
     "sections": {"errors"},
     "benchmark_settings": {"sections", "corpus", "errors"},

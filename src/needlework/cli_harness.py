@@ -22,25 +22,34 @@ def tasks_dir(
     """Write benchmarks as tasks of lm-evaluation-harness, for its --include_path."""
     from needlework import pipeline
     from needlework import recipe as recipes
-    from needlework.benchmark_settings import choose
+    from needlework.benchmark_settings import MEASURES, choose
     from needlework.evaluation import build_benchmarks
     from needlework.harness.export import write_tasks
-    from needlework.models import embedded
-    from needlework.models.loading import load_config
+    from needlework.models.loading import adapted_by, load_config
 
     loaded = recipes.load(recipe, set or [])
     names = [name.strip() for name in benchmarks.split(",")] if benchmarks else []
     chosen = choose(loaded.evaluate, names)
     if chosen.general:
         raise UserError("general is lm-evaluation-harness's own already. Leave it out of --benchmarks.")
+    if measured := [name for name in MEASURES if getattr(chosen, name)]:
+        raise UserError(f"{measured[0]} is read from a model's weights, and asks nothing. Name others in --benchmarks.")
     config = loaded.model.model_copy(update={"name": model})
     renderer = pipeline.make_renderer(config)
-    context = getattr(load_config(model, trust_remote_code=config.trust_remote_code), "max_position_embeddings", None)
+    text = load_config(model, trust_remote_code=config.trust_remote_code).get_text_config()
+    context = getattr(text, "max_position_embeddings", None)
     groups = write_tasks(build_benchmarks(chosen, loaded.seed, renderer), renderer, context, output)
     options = ["--include_path", str(output), "--tasks", ",".join(groups)]
     if renderer.tokenizer.chat_template is not None:
         options.append("--apply_chat_template")
     if config.system is not None:
         options += ["--system_instruction", config.system]
-    weights = embedded.folder() if model == embedded.NAME else model
-    print(shlex.join(["lm_eval", "run", *options, "--model", "hf", "--model_args", f"pretrained={weights}"]))
+    base = adapted_by(model)
+    weights = f"pretrained={_path(base)},peft={model}" if base else f"pretrained={_path(model)}"
+    print(shlex.join(["lm_eval", "run", *options, "--model", "hf", "--model_args", weights]))
+
+
+def _path(model: str) -> str:
+    from needlework.models import embedded
+
+    return str(embedded.folder()) if model == embedded.NAME else model

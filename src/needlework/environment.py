@@ -16,7 +16,8 @@ def describe() -> dict[str, str]:
     """Return versions, machine, git state and command, as a flat mapping of text."""
     facts = {"python": platform.python_version(), "platform": platform.platform(), "cpu": _cpu()}
     facts |= {name: importlib.metadata.version(name) for name in PACKAGES}
-    if commit := _git("rev-parse", "HEAD"):
+    # Installed from an index it may lie in a checkout of something else, which does not hold this file.
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) and (commit := _git("rev-parse", "HEAD")):
         facts["git commit"] = commit + (" with changes" if _git("status", "--porcelain") else "")
     # The program's path says where it lies on this machine, which reproduces nothing.
     return facts | {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}
@@ -32,7 +33,6 @@ def _cpu() -> str:
 
 
 def _git(*arguments: str) -> str:
-    # The state of this package's own checkout; installed from an index it has none.
     folder = Path(__file__).parent
     try:
         result = subprocess.run(

@@ -17,7 +17,8 @@ from needlework.progress import Progress
 from needlework.storage import difference, write_json, write_text
 
 if TYPE_CHECKING:
-    from needlework.benchmarks import Benchmark
+    from needlework.benchmarks import Benchmark, Draw, Fit
+    from needlework.dataset.budget import Counter
     from needlework.harness.general import General
     from needlework.inference.backend import Backend
     from needlework.inference.cache import AnswerCache
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 DONE = "done"
 """Marker of a finished evaluation: the names of the benchmarks that were asked."""
+
+SUMMARY = "summary.json"
+UNFINISHED = "summary.json.partial"
+"""What the summary is to say of the benchmarks that are answered, while others are not."""
 
 
 def measure(
@@ -61,61 +66,73 @@ def measure(
 
     Raises:
         RecipeError: If the folder was begun with other settings.
+        DataError: If a file of the folder is damaged.
         TooLongError: If a prompt exceeds the model's context.
     """
-    path, wanted = folder / "settings.json", settings.get("benchmarks", {})
-    saved = _saved(path, settings)
-    finished = _finished(folder)
-    if finished is not None and wanted.keys() <= finished:
+    wanted = settings.get("benchmarks", {}).keys()
+    saved, finished = _saved(folder / "settings.json", settings), _finished(folder)
+    if finished is not None and wanted <= finished:
         return
-    from needlework.benchmarks import Benchmark
-    from needlework.environment import describe
-    from needlework.inference.evaluate import Evaluation
-    from needlework.inference.evaluate import evaluate as ask
-
     progress.say(f"Evaluating {name}")
     backend, built = prepare()
-    kept = cache()
+    options = {"cache": cache(), "skip_too_long": skip_too_long}
+    _begin(folder, settings, saved)
+    summary: dict[str, Any] = {"model": name, "tokenizer": tokenizer, "benchmarks": {}, "measures": {}}
+    summary |= _read(folder / SUMMARY) | _read(folder / UNFINISHED)
+    for benchmark in built:
+        if benchmark.name not in summary["benchmarks"] or not _predictions(folder, benchmark.name).exists():
+            entry = _ask(benchmark, backend, folder, progress, options)
+            summary["benchmarks"][benchmark.name] = entry | {"answered_by": answered_by()}
+            write_json(folder / UNFINISHED, summary)
+    for each in inside(backend) if inside else ():
+        if each.name not in summary["measures"] or not _measurements(folder, each.name).exists():
+            summary["measures"][each.name] = _record(each, folder, progress)
+            write_json(folder / UNFINISHED, summary)
+    write_json(folder / SUMMARY, summary)
+    (folder / UNFINISHED).unlink(missing_ok=True)
+    write_text(folder / DONE, "".join(f"{name}\n" for name in sorted((finished or set()) | wanted)))
+
+
+def _begin(folder: Path, settings: dict[str, Any], saved: dict[str, Any] | None) -> None:
+    """Note what the answers depend on, and what the first of them were made with."""
+    from needlework.environment import describe
+
     if saved is None:
         write_json(folder / "environment.json", describe())
-    together = settings | {"benchmarks": (saved or {}).get("benchmarks", {}) | wanted}
-    if together != saved:
-        write_json(path, together)
-    summary: dict[str, Any] = {"model": name, "tokenizer": tokenizer, "benchmarks": {}, "measures": {}}
-    if (folder / "summary.json").exists():
-        summary |= json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    for benchmark in built:
-        answers = folder / f"predictions-{benchmark.name}.jsonl"
-        if benchmark.name in summary["benchmarks"] and answers.exists():
-            continue
-        start = time.perf_counter()
-        with progress.bar(f"  {benchmark.name}") as update:
-            if isinstance(benchmark, Benchmark):
-                result = ask(
-                    backend,
-                    benchmark.haystacks,
-                    benchmark.score,
-                    answers,
-                    max_new_tokens=benchmark.max_new_tokens,
-                    stop=benchmark.stop,
-                    places=benchmark.places,
-                    report=update,
-                    cache=kept,
-                    skip_too_long=skip_too_long,
-                )
-            else:
-                result = Evaluation(benchmark.ask(backend, answers, update))
-        entry = _entry(benchmark, result, time.perf_counter() - start)
-        if not isinstance(benchmark, Benchmark):
-            entry["task versions"] = benchmark.versions
-        if entry["kept"]:
-            progress.say(f"  {entry['kept']} of {entry['n']} answers are those of earlier runs")
-        summary["benchmarks"][benchmark.name] = entry | {"answered_by": answered_by()}
-    for each in inside(backend) if inside else ():
-        if each.name not in summary["measures"]:
-            summary["measures"][each.name] = _record(each, folder, progress)
-    write_json(folder / "summary.json", summary)
-    write_text(folder / DONE, "".join(f"{name}\n" for name in sorted((finished or set()) | wanted.keys())))
+    benchmarks = (saved or {}).get("benchmarks", {}) | settings.get("benchmarks", {})
+    if (together := settings | {"benchmarks": benchmarks}) != saved:
+        write_json(folder / "settings.json", together)
+
+
+def _ask(
+    benchmark: Benchmark | General, backend: Backend, folder: Path, progress: Progress, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Ask a benchmark, and return the entry of the summary."""
+    from needlework.benchmarks import Benchmark
+    from needlework.inference.evaluate import Evaluation, evaluate
+
+    start, path = time.perf_counter(), _predictions(folder, benchmark.name)
+    further: dict[str, Any] = {}
+    with progress.bar(f"  {benchmark.name}") as update:
+        if isinstance(benchmark, Benchmark):
+            result = evaluate(
+                backend,
+                benchmark.haystacks,
+                benchmark.score,
+                path,
+                max_new_tokens=benchmark.max_new_tokens,
+                stop=benchmark.stop,
+                places=benchmark.places,
+                report=update,
+                **options,
+            )
+        else:
+            result = Evaluation(benchmark.ask(backend, path, update))
+            further = {"task versions": benchmark.versions}
+    seconds = time.perf_counter() - start
+    if result.kept:
+        progress.say(f"  {result.kept} of {len(result.predictions)} answers are those of earlier runs")
+    return _entry(benchmark, result, seconds) | further
 
 
 def _entry(benchmark: Benchmark | General, result: Evaluation, seconds: float) -> dict[str, Any]:
@@ -135,17 +152,22 @@ def _entry(benchmark: Benchmark | General, result: Evaluation, seconds: float) -
 
 
 def asked(chosen: Evaluate) -> dict[str, Any]:
-    """Return the settings of benchmarks by name, with the checksums of the files they read and the version of lm-eval.
+    """Return the settings of benchmarks by name, with checksums of what they read and the version of lm-eval.
 
     Raises:
         UserError: If a file cannot be read, or lm-eval is not installed.
     """
+    from needlework.corpus import digest
+
     settings: dict[str, Any] = chosen.model_dump(mode="json", exclude_none=True)
     for name in ("kv", "mdqa", "own", "flenqa"):
         file = settings.get(name, {}).get("file")
         # What flenqa is given may be an id of the hub.
         if file and (name != "flenqa" or Path(file).exists()):
             settings[name]["sha256"] = _checksum(local(file))
+    for name in ("flenqa", "perplexity", "drift"):
+        if source := settings.get(name, {}).get("source"):
+            settings[name]["text"] = digest(source)
     if chosen.general:
         from needlework.harness import general
 
@@ -165,36 +187,49 @@ def build_general(chosen: Evaluate, seed: int) -> list[General]:
 def build_benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Benchmark]:
     """Build the benchmarks of our own, their token budgets counted with a renderer."""
     from needlework.benchmarks import flenqa, grounding, knowledge, known_unknowns, kv, mdqa, niah, own
-    from needlework.dataset.budget import Budget
     from needlework.dataset.composer import Composer
 
-    counter = Composer(renderer)
-    # What was found of one haystack is a good first guess for the next.
-    budget = cache(lambda max_tokens: Budget(max_tokens, counter))
-
-    def fit_needles(draw: Callable[[int], Draft], max_tokens: int, num_needles: int) -> tuple[Draft, int]:
-        fitted: tuple[Draft, int] = budget(max_tokens).fit(draw, min_items=num_needles, num_needles=num_needles)
-        return fitted
-
+    fit = fitting(Composer(renderer))
     built = []
     if chosen.kv:
-        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=fit_needles))
+        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=fit))
     if chosen.niah:
-        built.append(niah.build(**chosen.niah.model_dump(), seed=seed, fit=fit_needles))
+        built.append(niah.build(**chosen.niah.model_dump(), seed=seed, fit=fit))
     if chosen.own:
         built.append(own.build(**chosen.own.model_dump(), seed=seed))
     if chosen.flenqa:
-        built.append(flenqa.build(**chosen.flenqa.model_dump(), seed=seed, fit=fit_needles))
+        built.append(flenqa.build(**chosen.flenqa.model_dump(), seed=seed, fit=fit))
     if chosen.knowledge:
         built.append(knowledge.build(**chosen.knowledge.model_dump(), seed=seed))
     if chosen.mdqa:
-        built.append(mdqa.build(**chosen.mdqa.model_dump(exclude={"controls"}), seed=seed, fit=fit_needles))
+        built.append(mdqa.build(**chosen.mdqa.model_dump(exclude={"controls"}), seed=seed, fit=fit))
         built += mdqa.controls(built[-1]) if chosen.mdqa.controls else []
     if chosen.grounding:
         built.append(grounding.build(**chosen.grounding.model_dump(), seed=seed))
     if chosen.known_unknowns:
         built.append(known_unknowns.build())
     return built
+
+
+def fitting(counter: Counter) -> Fit:
+    """Return what finds how many items fit, by the counts of a tokenizer and chat template."""
+    from needlework.dataset.budget import Budget
+
+    # What was found of one haystack is a good first guess for the next.
+    budget = cache(lambda max_tokens: Budget(max_tokens, counter))
+
+    def fit(draws: Sequence[Draw], max_tokens: int, num_needles: int) -> tuple[list[Draft], int]:
+        drafts: list[Draft] = []
+        num_items = 0
+        for draw in draws:
+            # Where the needle stands may change a token or two, so as many items mostly fit the next draft.
+            draft = draw(num_items) if drafts else None
+            if draft is None or counter.count(draft, num_items) > max_tokens:
+                draft, num_items = budget(max_tokens).fit(draw, min_items=num_needles, num_needles=num_needles)
+            drafts.append(draft)
+        return drafts, num_items
+
+    return fit
 
 
 def _checksum(path: Path) -> str:
@@ -211,7 +246,7 @@ def _record(measure: Measure, folder: Path, progress: Progress) -> dict[str, Any
 
     start = time.perf_counter()
     with progress.bar(f"  {measure.name}") as update:
-        means = record(measure, folder / f"measures-{measure.name}.jsonl", update)
+        means = record(measure, _measurements(folder, measure.name), update)
     seconds = round(time.perf_counter() - start, 1)
     return {"title": measure.title, "n": measure.count, "seconds": seconds, "means": means}
 
@@ -220,8 +255,7 @@ def _saved(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     """Return what a folder was begun with, checked against what it is to hold; benchmarks may be added to it."""
     if not path.exists():
         return None
-    saved: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    asked = settings.get("benchmarks", {})
+    saved, asked = _read(path), settings.get("benchmarks", {})
     shared = {name: section for name, section in saved.get("benchmarks", {}).items() if name in asked}
     here = {name: section for name, section in asked.items() if name in shared}
     if found := difference(saved | {"benchmarks": shared}, settings | {"benchmarks": here}):
@@ -232,6 +266,29 @@ def _saved(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _finished(folder: Path) -> set[str] | None:
-    """Return the benchmarks that were asked to the end; None where none were."""
-    path = folder / DONE
-    return set(path.read_text(encoding="utf-8").split()) if path.exists() else None
+    """Return the benchmarks that were asked to the end; None where none were, or a file of one is gone."""
+    path, summary = folder / DONE, _read(folder / SUMMARY)
+    files = [_predictions(folder, name) for name in summary.get("benchmarks", ())]
+    files += [_measurements(folder, name) for name in summary.get("measures", ())]
+    if not summary or not all(file.exists() for file in (path, *files)):
+        return None
+    return set(path.read_text(encoding="utf-8").split())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a file of the folder holds; nothing where there is none."""
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}. Give another --output, or delete the folder.") from None
+    return value
+
+
+def _predictions(folder: Path, name: str) -> Path:
+    return folder / f"predictions-{name}.jsonl"
+
+
+def _measurements(folder: Path, name: str) -> Path:
+    return folder / f"measures-{name}.jsonl"

@@ -80,6 +80,9 @@ class Prediction:
     """The tokens that were generated, where the backend counts them."""
 
 
+LOWER_IS_BETTER = frozenset({"memory", "invented", "withheld"})
+"""Further scores of a prediction that count a fault, so that a rise is a loss."""
+
 Record = TypeVar("Record", Needle, Haystack, Prediction)
 
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
@@ -245,7 +248,7 @@ def read_lines(kind: type[Record], path: str | os.PathLike[str]) -> Iterator[tup
                         raise DataError(f"{path}, line {number}: not UTF-8 text at byte {error.start}") from None
                     except DataError as error:
                         raise DataError(f"{path}, line {number}: {error}") from None
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from needlework.benchmark_settings import FLenQA
-from needlework.benchmarks import Benchmark, flenqa
-from needlework.dataset.budget import Budget, PlainCounter
+from needlework.benchmarks import Benchmark, Draw, flenqa
+from needlework.dataset.budget import PlainCounter
 from needlework.errors import BudgetError, DataError, UserError
+from needlework.evaluation import fitting
 from needlework.haystack import Haystack, Needle
 from needlework.models.chat import Renderer
 from needlework.tasks.draft import Draft
@@ -55,11 +56,10 @@ OFFICIAL = {
 def build(renderer: Renderer | None = None, seed: int = 0, **changes: Any) -> Benchmark:
     """Build a benchmark of few samples, whose haystacks have six items each where no renderer counts tokens."""
 
-    def fit(draw: Callable[[int], Draft], max_tokens: int, min_items: int) -> tuple[Draft, int]:
-        if renderer is None:
-            return draw(6), 6
-        return Budget(max_tokens, PlainCounter(renderer)).fit(draw, min_items=min_items, num_needles=1)
+    def six(draws: Sequence[Draw], max_tokens: int, num_needles: int) -> tuple[list[Draft], int]:
+        return [draw(6) for draw in draws], 6
 
+    fit = fitting(PlainCounter(renderer)) if renderer else six
     settings = FLenQA(**({"lengths": LENGTHS, "samples": 2} | changes))
     return flenqa.build(**settings.model_dump(), seed=seed, fit=fit)
 
@@ -144,7 +144,7 @@ def test_a_sample_differs_in_nothing_but_places_and_more_padding(benchmark: Benc
 def test_prompts_that_are_the_same_are_asked_once_and_have_no_place() -> None:
     def without_padding(**changes: Any) -> Benchmark:
         settings = FLenQA(tasks=("PIR",), samples=1, **changes).model_dump()
-        return flenqa.build(**settings, seed=0, fit=lambda draw, *_: (draw(2), 2))
+        return flenqa.build(**settings, seed=0, fit=lambda draws, *_: ([draw(2) for draw in draws], 2))
 
     made = without_padding()
     (only,) = made.haystacks

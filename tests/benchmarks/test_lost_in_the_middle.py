@@ -42,6 +42,7 @@ def without(field: str) -> Callable[[dict[str, Any]], object]:
         (without("question"), "line 2: question: field required"),
         (without("ctxs"), "line 2: ctxs: field required"),
         (lambda row: row["ctxs"][1].pop("text"), "line 2: ctxs.1.text: field required"),
+        (lambda row: row["ctxs"][1].update(text=" "), "line 2: ctxs.1.text: string should match pattern"),
         (lambda row: row["ctxs"][1].pop("isgold"), "line 2: ctxs.1.isgold: field required"),
         (lambda row: row["ctxs"].pop(2), "line 2: 0 of 2 ctxs are gold"),
         (lambda row: row["ctxs"][0].update(isgold=True), "line 2: 2 of 3 ctxs are gold"),

@@ -88,13 +88,16 @@ def test_a_file_is_asked_where_it_has_the_gold_document_or_at_every_position(tmp
 
 
 def test_the_prompt_of_a_file_is_byte_for_byte_the_official_one(tmp_path: Path) -> None:
-    path = write_rows(tmp_path / "documents.jsonl.gz", document_rows(1, 2, 1))
+    rows = document_rows(1, 2, 1)
+    rows[0]["question"] += " "
+    rows[0]["ctxs"][0]["text"] = " " + rows[0]["ctxs"][0]["text"]
+    path = write_rows(tmp_path / "documents.jsonl.gz", rows)
     (haystack,) = build(file=path, documents=2, positions=None, paragraphs=1).haystacks
     assert haystack.message(haystack.needles[0]) == (
         "Write a high-quality answer for the given question using only the provided search results (some of which "
-        "might be irrelevant).\n\nDocument [1](Title: Hill 0) Hill 0 of question 0 has no lake.\n"
+        "might be irrelevant).\n\nDocument [1](Title: Hill 0)  Hill 0 of question 0 has no lake.\n"
         "Document [2](Title: River 0) The river 0 rises in the hills  and ends in the lake number0x.\n\n"
-        "Question: where does river 0 end\nAnswer:"
+        "Question: where does river 0 end \nAnswer:"
     )
 
 

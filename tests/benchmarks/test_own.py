@@ -52,6 +52,7 @@ def test_so_many_are_drawn_by_seed_in_the_order_of_the_file(path: Path) -> None:
         ([line(), line(position=5)], r"mine.jsonl, line 2: needles\[0\].position is 5, but there are 5 items"),
         ([line(id="a"), line(id="a")], "mine.jsonl, line 2: the id 'a' is on line 1 already"),
         ([line(meta={"length": "long"})], "mine.jsonl, line 1: meta.length is 'long'; it should be a number of tokens"),
+        ([line(needles=[{"question": "?", "answer": "Ann", "accepted": []}])], r"line 1: needles\[0\] accepts nothing"),
         ([line(needles=[{"question": "Which?", "answer": "(A)"}])], r"line 1: needles\[0\] accepts '\(A\)', of which"),
         ([line()] * 3, "mine.jsonl has 3 haystacks, fewer than the 4 asked for"),
     ],

@@ -9,11 +9,12 @@ import pytest
 import yaml
 from transformers import LlamaForCausalLM
 
-from needlework.benchmark_settings import KV, MDQA, Evaluate, KnownUnknowns
+from needlework.benchmark_settings import KV, MDQA, Evaluate, FLenQA, KnownUnknowns
 from needlework.benchmarks import Benchmark
-from needlework.errors import ModelError, UserError
+from needlework.errors import ModelError
 from needlework.evaluation import build_benchmarks
 from needlework.harness.export import write_tasks
+from needlework.harness.tasks import process_results
 from needlework.inference.evaluate import evaluate
 from needlework.inference.hf import HFBackend
 from needlework.models.chat import Renderer
@@ -97,7 +98,11 @@ def test_files_name_no_code_but_ours(renderer: Renderer, tmp_path: Path) -> None
     assert named == {"process_results: !function 'needlework.harness.tasks.process_results'"}
 
 
-def test_a_score_that_no_file_can_name_is_refused(renderer: Renderer, tmp_path: Path) -> None:
-    unnamed = Benchmark("mine", [], lambda needle, output: {"hit": True}, {"hit": "Mine"}, 4)
-    with pytest.raises(UserError, match="mine is scored by what no task file can name"):
-        write_tasks([unnamed], renderer, None, tmp_path)
+@pytest.mark.parametrize(("slip", "correct"), [(False, False), (True, True)])
+def test_flenqa_is_scored_as_it_was_set(renderer: Renderer, tmp_path: Path, slip: bool, correct: bool) -> None:
+    one = FLenQA(tasks=("PIR",), paddings=("same",), dispersions=("first",), lengths=(900,), samples=1)
+    chosen = Evaluate(flenqa=one.model_copy(update={"official_normalization": slip}))
+    write_tasks(build_benchmarks(chosen, 0, renderer), renderer, None, tmp_path)
+    (row,) = map(json.loads, (tmp_path / "needlework_flenqa_900_at_first.jsonl").read_text().splitlines())
+    assert row["answer"] == "True"
+    assert process_results(row, ['It is not "true".']) == {"correct": correct, "answered": True}

@@ -138,9 +138,17 @@ def test_a_backend_without_weights_is_refused(local_tasks: Path, tmp_path: Path)
         benchmark.ask(FakeBackend(lambda ask: "5"), tmp_path / "gsm8k.jsonl", silent)
 
 
-def test_an_unknown_task_is_refused(local_tasks: Path) -> None:
+def test_a_folder_that_is_not_there_is_refused() -> None:
     with pytest.raises(UserError, match="include_path is nowhere, which is no folder"):
         make(Path("nowhere"), "gsm8k")
+
+
+def test_an_unknown_task_is_refused(local_tasks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (known,) = make(local_tasks, "gsm8k")
+    # Reading lm-eval's own takes ten seconds.
+    monkeypatch.setattr(general, "_manager", lambda tasks, include_path: known.manager)
+    with pytest.raises(UserError, match="lm-eval has no task 'gsm9k'"):
+        make(local_tasks, "gsm9k")
 
 
 def test_without_lm_eval_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from lm_eval.models.huggingface import HFLM
 
-from needlework.errors import ModelError
+from needlework.errors import DataError, ModelError
 from needlework.harness import recorder
 from needlework.haystack import Prediction, read
 from needlework.inference.hf import HFBackend
@@ -40,6 +40,9 @@ def test_what_was_answered_before_a_kill_is_not_asked_again(
     assert not responses.exists()
     assert benchmark.ask(backend, path, silent) == whole == list(read(Prediction, path))
     assert len(asked) == 17
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
+    with pytest.raises(DataError, match=r"hellaswag\.jsonl lacks 1 needles, such as 'hellaswag/\d+'"):
+        benchmark.ask(backend, path, silent)
 
 
 def test_a_prompt_beyond_the_context_is_refused(local_tasks: Path, backend: HFBackend, tmp_path: Path) -> None:

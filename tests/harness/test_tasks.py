@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from needlework.benchmarks import kv, mdqa
+from needlework.benchmarks import Score, flenqa, grounding, knowledge, known_unknowns, kv, mdqa, niah, own, uuids
 from needlework.harness.tasks import name_of, process_results, score_of
 from needlework.haystack import Needle, to_json
 
@@ -15,8 +15,14 @@ def test_an_output_is_scored_by_the_named_function() -> None:
     assert process_results(doc, ["It was Bea."]) == {"contained": False}
 
 
-@pytest.mark.parametrize("score", [kv.score, mdqa.score])
-def test_a_scoring_function_is_found_by_its_name(score: object) -> None:
+SCORES = [
+    *(each.score for each in (flenqa, grounding, knowledge, known_unknowns, kv, mdqa, niah, own, uuids)),
+    *(flenqa.score_officially, kv.score_subkeys, niah.score_all),
+]
+
+
+@pytest.mark.parametrize("score", SCORES, ids=name_of)
+def test_every_benchmarks_score_is_found_by_its_name(score: Score) -> None:
     assert score_of(name_of(score)) is score
 
 

@@ -119,6 +119,21 @@ def test_a_batch_is_freed_without_the_garbage_collector(model: LlamaForCausalLM,
         gc.enable()
 
 
+def test_a_model_that_does_not_share_answers_the_same_whatever_its_own_settings_ask_for(
+    model: LlamaForCausalLM, renderer: Renderer
+) -> None:
+    asks = kv_asks(2) + sweep_asks()
+    shared, alone = (HFBackend(model, renderer, share=share) for share in (True, False))
+    tokens = shared.generate([renderer.prompt_ids(asks[0].haystack, asks[0].needle)], max_new_tokens=24, stop=None)
+    # So that some answers end, and others are cut off.
+    shared.ends = alone.ends = {tokens[0][7]}
+    model.generation_config.no_repeat_ngram_size = 2
+    found, expected = (each.answer(asks, max_new_tokens=24, stop=None) for each in (alone, shared))
+    assert found == expected
+    assert min(each.output_tokens or 0 for each in found) <= 7
+    assert model.generation_config.no_repeat_ngram_size == 2
+
+
 def test_a_stop_cuts_the_output(model: LlamaForCausalLM, renderer: Renderer) -> None:
     asks = kv_asks(2)
     whole = reference(model, renderer, asks)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -79,9 +80,18 @@ def test_a_position_chart_has_a_line_for_each_run_and_the_first_run_once() -> No
 def test_heat_maps_are_of_each_run_and_then_of_what_changed() -> None:
     rows = {"512": {"0%": gain(0.1, 0.9)}}
     figure = charts.heat_map("map-kv", "Retrieval", ["base", "one", "two"], [rows, rows])
-    titles = [spec["title"] for spec in interactive(figure)]
+    titles = [" ".join(spec["title"]) for spec in interactive(figure)]
     assert titles == ["base", "one", "two", "change, one", "change, two"]
     assert values(interactive(figure)[-1])[0]["value"] == pytest.approx(0.8)
+
+
+def test_a_run_that_was_not_asked_has_no_map_and_hides_none_of_the_first() -> None:
+    rows, fewer = {"512": {"0%": gain(0.1, 0.9)}}, {"512": {"0%": gain(0.7, 0.9, 10)}}
+    figure = charts.heat_map("map-kv", "Retrieval", ["base", "none", "few", "all"], [{}, fewer, rows])
+    specs = interactive(figure)
+    assert [" ".join(spec["title"]) for spec in specs] == ["base", "few", "all", "change, few", "change, all"]
+    # Of the first run's rates, that over the most needles.
+    assert values(specs[0]) == [{"length": "512", "place": "0%", "value": 0.1}]
 
 
 def test_questions_kept_are_counted_for_each_run() -> None:
@@ -97,3 +107,11 @@ def test_all_benchmarks_of_all_runs_are_one_chart() -> None:
         (row, model) for row in ("QA", "KV") for model in ("before", "after")
     }
     assert figure.description == "QA: 10% before, 20% after; KV: 30% before, 90% after."
+
+
+def test_long_names_and_titles_take_several_lines() -> None:
+    label, title = "org/a-model-with-a-long-name (finetuned)", "Key-value retrieval, value and dictionary"
+    found = charts.rates(["base", label], [{title: gain(0.1, 0.2)}])
+    drawn = json.dumps(interactive(charts.all_rates("all", found))).replace('\\"', '"')
+    assert '["org/a-model-with-a-long-", "name (finetuned)"]' in drawn
+    assert '["Key-value retrieval,", "value and dictionary"]' in drawn

@@ -60,25 +60,23 @@ def test_different_needles_are_refused(tmp_path: Path) -> None:
         compare(before, after)
 
 
-def test_the_same_ids_with_other_questions_are_refused(tmp_path: Path) -> None:
+def test_what_was_too_long_for_one_model_is_left_out_and_counted(tmp_path: Path) -> None:
     before, after = evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 12)
-    path = after / "predictions-kv.jsonl"
-    path.write_text(path.read_text().replace('"question": "q"', '"question": "other"'))
-    with pytest.raises(DataError, match="72 of 72 needles differ"):
-        compare(before, after)
+    assert "skipped" not in compare(before, after)["benchmarks"]["kv"]
+    for folder, line in ((before, 0), (after, 1), (after, 1)):
+        skip(folder, line)
+    found = compare(before, after)["benchmarks"]
+    assert (found["kv"]["overall"]["n"], found["kv.whole"]["overall"]["n"]) == (69, 69)
+    assert found["kv"]["skipped"] == {"before": 1, "after": 2}
 
 
-def test_a_prompt_that_was_too_long_for_one_model_is_left_out_of_the_pairs(tmp_path: Path) -> None:
-    before, after = evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 12)
-    path = after / "predictions-kv.jsonl"
-    first, *others = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(others))
-    skipped = after / "skipped-kv.jsonl"
-    skipped.write_text(json.dumps({"id": json.loads(first)["id"], "reason": "needs 9 tokens"}) + "\n")
-    assert compare(before, after)["benchmarks"]["kv"]["overall"]["n"] == 71
-    skipped.write_text("{}\n")
-    with pytest.raises(DataError, match=r"skipped-kv\.jsonl is damaged"):
-        compare(before, after)
+def skip(folder: Path, line: int) -> None:
+    """Turn the prediction on a line into a prompt that was too long."""
+    path = folder / "predictions-kv.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    with (folder / "skipped-kv.jsonl").open("a") as file:
+        file.write(json.dumps({"id": json.loads(lines.pop(line))["id"], "reason": "needs 9 tokens"}) + "\n")
+    path.write_text("".join(lines))
 
 
 def test_no_common_benchmark_is_refused(tmp_path: Path) -> None:
@@ -89,7 +87,12 @@ def test_no_common_benchmark_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_evaluation_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no finished evaluation"):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path, tmp_path / "file"):
+        with pytest.raises(DataError, match="holds no finished evaluation"):
+            compare(folder, folder)
+    evaluation(tmp_path / "after", [True])
+    with pytest.raises(DataError, match="Those of a run are in its folders before and after"):
         compare(tmp_path, tmp_path)
 
 
@@ -136,6 +139,13 @@ def test_the_middle_dip_is_the_mean_of_the_ends_minus_that_of_the_middle(tmp_pat
     assert dip["low"] < -0.25 < dip["high"] < 0
 
 
+def test_a_change_of_shape_may_be_as_large_as_two(tmp_path: Path) -> None:
+    before, after = swept(tmp_path / "b", {"1": 1.0, "9": 0.0}), swept(tmp_path / "a", {"1": 0.0, "9": 1.0})
+    primacy = compare(before, after)["benchmarks"]["mdqa"]["primacy"]
+    assert (primacy["before"], primacy["after"], primacy["change"], primacy["low"]) == (1, -1, -2, -2)
+    assert primacy["low"] <= primacy["change"] <= primacy["high"]
+
+
 def test_two_places_have_no_middle_and_names_no_order(tmp_path: Path) -> None:
     places = {"1": 0.9, "5": 0.4}
     two = compare(swept(tmp_path / "b2", places), swept(tmp_path / "a2", places))["benchmarks"]["mdqa"]
@@ -175,6 +185,9 @@ def test_a_summary_of_another_form_is_refused(tmp_path: Path) -> None:
         write_json(after / "summary.json", value)
         with pytest.raises(DataError, match="no summary of an evaluation"):
             compare(before, after)
+    (after / "summary.json").write_bytes(b"\xff")
+    with pytest.raises(DataError, match=r"summary\.json is not JSON"):
+        compare(before, after)
 
 
 def test_a_score_that_one_side_lacks_is_named(tmp_path: Path) -> None:

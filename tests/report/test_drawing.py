@@ -2,8 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from needlework.report import drawing
 from tests.report.test_charts import position_chart
 
@@ -21,19 +19,6 @@ def test_a_figure_is_saved_as_svg_and_png(tmp_path: Path) -> None:
     svg = (tmp_path / "positions-kv.svg").read_text()
     assert svg.startswith("<svg")
     assert "Key-value retrieval" in svg
-
-
-def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "report.html"
-    path.write_bytes(b"old")
-
-    def fail(*_: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(drawing.os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        drawing.write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
 
 
 def test_each_of_a_figure_s_panels_is_a_chart_of_its_own_on_the_page() -> None:

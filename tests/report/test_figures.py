@@ -23,6 +23,14 @@ def test_a_run_has_the_figures_its_numbers_are_for(run: Path) -> None:
     assert figures.measures(loaded) == []
 
 
+def test_a_score_that_counts_a_fault_is_neither_found_at_a_position_nor_kept(run: Path) -> None:
+    numbers, expected = demo(), load(run)
+    numbers["benchmarks"]["knowledge.invented"] = numbers["benchmarks"]["kv.whole"]
+    dump(numbers, run / "comparison.json")
+    for drawn in (figures.position_figures, figures.other_figures):
+        assert [each.name for each in drawn(load(run))] == [each.name for each in drawn(expected)]
+
+
 def test_lengths_without_positions_get_a_chart_of_their_own(run: Path) -> None:
     numbers = demo()
     by_length = numbers["benchmarks"]["kv"]["by_length"]

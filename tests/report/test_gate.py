@@ -41,6 +41,17 @@ def test_a_sure_loss_of_unsure_size_is_said() -> None:
     assert "No number of needles tells" in finding.text
 
 
+def test_of_a_score_that_counts_a_fault_a_rise_is_harm() -> None:
+    faults = {"known_unknowns.invented": judged(10, 120), "known_unknowns.withheld": judged(120, 10),
+              "grounding.memory": judged(20, 60)}  # fmt: skip
+    more, fewer, open_ = gate(comparison() | {"benchmarks": faults}, list(faults), 0.02)
+    assert (more.judgement, fewer.judgement, open_.judgement) == ("harm", "no harm", "too few")
+    assert more.text.startswith(
+        "known_unknowns.invented: harm: the rise is more than 2 points (change +5.5 points, 95 %"
+    )
+    assert "That there is a rise is certain. No number of needles tells a rise of just the margin" in open_.text
+
+
 def test_what_would_tell_is_counted() -> None:
     (finding,) = gate(comparison(knowledge=judged(3, 2, 200)), [], 0.02)
     assert finding.judgement == "too few"
@@ -72,8 +83,9 @@ def test_a_benchmark_that_was_not_compared_is_refused() -> None:
     [
         ("{", "is no comparison"),
         ("[]", "is no comparison"),
-        ("{}", "lacks 'benchmarks'"),
-        ('{"benchmarks": {"kv": {"overall": {"n": 1}}}}', "lacks 'clusters'"),
+        ("{}", "lacks 'before'"),
+        ('{"before": "a", "after": "b"}', "lacks 'benchmarks'"),
+        ('{"before": "a", "after": "b", "benchmarks": {"kv": {"overall": {"n": 1}}}}', "lacks 'clusters'"),
     ],
 )
 def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, message: str) -> None:

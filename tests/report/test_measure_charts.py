@@ -24,7 +24,7 @@ def test_values_are_a_line_each_with_the_interval_of_the_change() -> None:
 def test_attention_heads_are_a_map_before_after_and_of_the_change() -> None:
     figure = measure_charts.measure("measure-heads", "Heads", ["before", "after"], [HEADS])
     specs = interactive(figure)
-    assert [spec["title"] for spec in specs] == ["before", "after", "change"]
+    assert [spec["title"] for spec in specs] == [["before"], ["after"], ["change"]]
     cells = {(each["layer"], each["head"]): each["score"] for each in values(specs[2])}
     assert cells[2, 1] == pytest.approx(0.1)
     assert len(cells) == 6

@@ -47,11 +47,24 @@ def test_other_texts_or_values_are_refused(tmp_path: Path) -> None:
         compare(before, evaluation(tmp_path / "a", [{"value": 1.0}] * 4))
 
 
+def test_the_same_ids_of_another_seed_are_refused(tmp_path: Path) -> None:
+    before, after = (evaluation(tmp_path / name, [{"key": 1.0}] * 4) for name in ("b", "a"))
+    for seed, folder in enumerate((before, after)):
+        (folder / "settings.json").write_text(json.dumps({"benchmarks": {"loss": {"haystacks": 2}}, "seed": seed}))
+    with pytest.raises(
+        DataError, match=r"loss was asked differently in .*: seed is 0 in the first and 1 in the second"
+    ):
+        compare(before, after)
+
+
 def test_a_malformed_line_is_named(tmp_path: Path) -> None:
     folder = evaluation(tmp_path / "b", [{"key": 1.0}] * 4)
     path = folder / "measures-loss.jsonl"
     path.write_text(path.read_text().replace('"group": "g1"', '"grp": 1'))
     with pytest.raises(DataError, match=r"measures-loss\.jsonl, line 3: not a measurement"):
+        compare(folder, folder)
+    path.write_bytes(b"\xff\n")
+    with pytest.raises(DataError, match=r"measures-loss\.jsonl, line 1: not a measurement"):
         compare(folder, folder)
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,12 @@ def test_a_missing_file_is_named_with_the_command_that_writes_it(run: Path, miss
     assert not (run / "report.html").exists()
 
 
+def with_skipped(counts: dict[str, int]) -> dict[str, Any]:
+    numbers = compared(kv=SAME)
+    numbers["benchmarks"]["kv"]["skipped"] = counts
+    return numbers
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -52,7 +59,9 @@ def test_a_missing_file_is_named_with_the_command_that_writes_it(run: Path, miss
             json.dumps(compared(kv=SAME) | {"measures": {"drift": {"kl": value(1, float("inf"))}}}),
             "drift, kl: after should be a finite number",
         ),
+        ("comparison.json", json.dumps(with_skipped({"before": 1})), "skipped lacks 'after'"),
         ("after/summary.json", '{"benchmarks": {"kv": {"n": 3}}}', "lacks 'seconds'"),
+        ("after/summary.json", '{"benchmarks": [1]}', "benchmarks should be a JSON object"),
         ("train/metrics.jsonl", '{"step": 1}', "line 1 lacks 'loss'"),
         ("before/predictions-kv.jsonl", "{}", "line 1: Prediction lacks"),
     ],
@@ -65,11 +74,30 @@ def test_a_malformed_file_is_named_with_what_is_wrong(run: Path, name: str, cont
     assert said in str(error.value)
 
 
+def without(folder: Path, count: int, skipped: bool) -> None:
+    """Take the first predictions of kv away, with or without the reason that they were too long."""
+    path = folder / "predictions-kv.jsonl"
+    predictions = list(read(Prediction, path))
+    write(predictions[count:], path)
+    if skipped:
+        lines = [json.dumps({"id": each.id, "reason": "needs 9 tokens"}) for each in predictions[:count]]
+        (folder / "skipped-kv.jsonl").write_text("\n".join(lines))
+
+
 def test_predictions_that_do_not_pair_are_refused(run: Path) -> None:
-    path = run / "after/predictions-kv.jsonl"
-    write(list(read(Prediction, path))[1:], path)
-    with pytest.raises(DataError, match=r"after were not asked the same needles of kv \(such as 'kv/0000'\)"):
+    without(run / "after", 1, skipped=False)
+    with pytest.raises(DataError, match=r"kv was asked differently in .*, such as 'kv/0000'"):
         load(run)
+
+
+def test_what_was_too_long_for_one_model_is_shown_but_in_no_pair(run: Path) -> None:
+    without(run / "before", 2, skipped=True)
+    loaded = load(run)
+    assert [pair.before.id for pair in loaded.pairs("kv", 0)] == [f"kv/{number:04}" for number in range(2, 12)]
+    assert [tuple(each and each.id for each in answer) for answer in loaded.answers["kv"][-2:]] == [
+        (None, "kv/0000"),
+        (None, "kv/0001"),
+    ]
 
 
 def test_two_runs_are_called_before_and_after(run: Path) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from needlework.report import verdict
-from needlework.report.text import Pair, clip, examples, fates, model_name, percent, points, visible
+from needlework.report.text import Pair, clip, direction, examples, fates, model_name, percent, points, visible
 from tests.report.conftest import SAME, compared, demo, prediction, row
 
 
@@ -50,6 +50,17 @@ def test_the_verdict_without_training_names_both_models() -> None:
     assert verdict(compared(knowledge=SAME)).startswith(
         "Going from smollm2-135m to demo (finetuned) brought no measurable loss of knowledge"
     )
+
+
+def test_more_of_a_fault_is_worse() -> None:
+    risen, fallen = row(0.1, 0.3, 0.1, 0.3), row(0.3, 0.1, -0.3, -0.1)
+    for name, ways in {
+        "known_unknowns": (1, -1),
+        "known_unknowns.invented": (-1, 1),
+        "grounding.memory": (-1, 1),
+    }.items():
+        assert (direction(name, risen, 0.95), direction(name, fallen, 0.95)) == ways
+    assert direction("grounding.memory", row(0.3, 0.1, -0.3, -0.1, p=0.06), 0.95) == 0
 
 
 def test_a_rate_is_never_rounded_to_nothing_or_all() -> None:

@@ -11,8 +11,11 @@ from needlework.tasks.draft import Draft
 Score = Callable[[Needle, str], dict[str, bool]]
 """From a needle and a model's output to scores by name, the one that counts first."""
 
-Fit = Callable[[Callable[[int], Draft], int, int], tuple[Draft, int]]
-"""Finds how many items fit: `(draw, max_tokens, num_needles) -> (draft, number of items)`."""
+Draw = Callable[[int], Draft]
+"""Draws a draft of so many items."""
+
+Fit = Callable[[Sequence[Draw], int, int], tuple[list[Draft], int]]
+"""Finds how many items fit, as many in each of some drafts: `(draws, max_tokens, num_needles) -> (drafts, number)`."""
 
 
 @dataclass(frozen=True, slots=True)

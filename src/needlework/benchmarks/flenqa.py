@@ -12,7 +12,6 @@ import string
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import islice, product
 
 import numpy as np
@@ -118,8 +117,8 @@ def build(
     haystacks, places = _different(found)
     title = "FLenQA, step by step" if chain_of_thought else "FLenQA"
     titles = {"correct": title, "answered": f"{title}, answered at all"}
-    category = _official_category if official_normalization else _category
-    return Benchmark("flenqa", haystacks, partial(score, category=category), titles, max_new_tokens, places=places)
+    scored = score_officially if official_normalization else score
+    return Benchmark("flenqa", haystacks, scored, titles, max_new_tokens, places=places)
 
 
 def _fitted(
@@ -158,7 +157,7 @@ def _fitted(
 
         return Draft("flenqa", preamble, contents, arrange)
 
-    draft, num_items = fit(draw, length, 2)
+    (draft,), num_items = fit([draw], length, 2)
     haystack = draft.haystack(num_items, f"flenqa/{task}/{number}/{kind}/{dispersion}/{length}")
     return _named(haystack, f"flenqa/{task}/{number}", dispersion, length)
 
@@ -225,15 +224,17 @@ def _different(haystacks: Iterable[Haystack]) -> tuple[list[Haystack], dict[str,
     return [first for first, *_ in same.values()], places
 
 
-def score(needle: Needle, output: str, category: Callable[[str], str]) -> dict[str, bool]:
-    """Score whether the answer is right, and whether there is one.
+def score(needle: Needle, output: str) -> dict[str, bool]:
+    """Score whether the answer, True or False, is right, and whether there is one."""
+    return _scored(needle, _category(output))
 
-    Args:
-        needle: What was asked; its answer is "True" or "False".
-        output: What the model said.
-        category: From an output to "true", "false" or "".
-    """
-    said = category(output)
+
+def score_officially(needle: Needle, output: str) -> dict[str, bool]:
+    """Score the same with the slip of the authors' code."""
+    return _scored(needle, _official_category(output))
+
+
+def _scored(needle: Needle, said: str) -> dict[str, bool]:
     return {"correct": said == needle.answer.lower(), "answered": said != ""}
 
 

@@ -60,7 +60,7 @@ def build(
                 rng = np.random.default_rng([seed, STREAM, length, number])
                 return drawn.draft(rng, capacity, len(depths), depths=depths)
 
-            draft, num_items = fit(draw, length, len(depths))
+            (draft,), num_items = fit([draw], length, len(depths))
             haystack = draft.haystack(num_items, f"kv/{length}/{number}")
             haystack.meta["length"] = length
             made.append(haystack)
@@ -76,10 +76,11 @@ def _task(name: Kind, template: bool) -> Task:
 
 
 def score(needle: Needle, output: str) -> dict[str, bool]:
-    """Score the value, and the value with its dictionary, by the first numbers after the key.
+    """Score the value, and the value with its dictionary, by the first numbers behind the key.
 
-    The first number that is not the key itself counts as the value, the next as the dictionary: an
-    output that lists a whole dictionary does not find the value by accident.
+    The first number that is not the key itself counts as the value, the next as the dictionary: an output that
+    lists a whole dictionary does not find the value by accident. One that names the dictionary first misses, too,
+    because it may be the beginning of such a list.
     """
     key, value, name = re.findall(r"\d+", needle.answer)
     numbers = re.findall(r"\d+", output)

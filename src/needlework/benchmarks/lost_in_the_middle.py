@@ -6,6 +6,7 @@ Fields that scoring and prompts do not need are ignored, those they need are ask
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
@@ -13,15 +14,18 @@ from needlework.corpus import Filled, Passage, Question, read_rows
 from needlework.downloads import local
 from needlework.errors import DataError
 
+# Not stripped: a prompt has the blanks that the official one has.
+_Text = Annotated[str, Field(pattern=r"\S")]
+
 
 class _Document(BaseModel):
     title: str
-    text: Filled
+    text: _Text
     isgold: bool
 
 
 class _Asked(BaseModel):
-    question: Filled
+    question: _Text
     answers: list[Filled] = Field(min_length=1)
     ctxs: list[_Document] = Field(min_length=1)
 

@@ -135,7 +135,7 @@ def _at_lengths(
     """Yield the haystacks of as many documents as fit each length, and the depth of the gold one in each."""
     for length in lengths:
         # The tokens may depend on the order; all depths hold the same documents.
-        count = min(fit(partial(_draft, case, depth, length), length, 1)[1] for depth in depths)
+        _, count = fit([partial(_draft, case, depth, length) for depth in depths], length, 1)
         for depth in depths:
             (place,) = at_depths((depth,), count)
             haystack = _haystack(case, count, place + 1, f"{length}/{depth:.0%}", line)

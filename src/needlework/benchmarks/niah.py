@@ -55,10 +55,9 @@ def build(
     for length in lengths:
         for number in range(haystacks):
             draws = [partial(_draft, kind, each, (seed, STREAM, length, number)) for each in together]
-            fitted = [fit(draw, length, len(each)) for draw, each in zip(draws, together, strict=True)]
             # Where the needle stands may change a token; all depths have the same prose.
-            num_items = min(count for _, count in fitted)
-            for (draft, _), each in zip(fitted, together, strict=True):
+            drafts, num_items = fit(draws, length, len(together[0]))
+            for draft, each in zip(drafts, together, strict=True):
                 name = f"niah/{length}/{number}"
                 haystack = draft.haystack(num_items, f"{name}/{each[0]:.0%}" if kind == "single" else name)
                 if kind == "single":

@@ -62,6 +62,8 @@ def _check(line: str, haystack: Haystack) -> None:
     if not isinstance(length, int | None) or isinstance(length, bool):
         raise DataError(f"{line}: meta.length is {length!r}; it should be a number of tokens, or be left out")
     for index, needle in enumerate(haystack.needles):
+        if not needle.accepted:
+            raise DataError(f"{line}: needles[{index}] accepts nothing, so no output could hit. Leave accepted out")
         if empty := [answer for answer in needle.accepted if not normalize(answer)]:
             raise DataError(
                 f"{line}: needles[{index}] accepts {empty[0]!r}, of which nothing is left to look for: articles and "

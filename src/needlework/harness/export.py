@@ -21,13 +21,11 @@ from typing import Any
 import yaml
 
 from needlework.benchmarks import Benchmark
-from needlework.errors import ModelError, UserError
+from needlework.errors import ModelError
 from needlework.harness import tasks
-from needlework.haystack import Haystack, Needle, to_json
+from needlework.haystack import LOWER_IS_BETTER, Haystack, Needle, to_json
 from needlework.models.chat import Renderer
 from needlework.storage import write_text
-
-LOWER_IS_BETTER = frozenset({"memory", "invented", "withheld"})
 
 Row = dict[str, str]
 
@@ -57,7 +55,6 @@ def write_tasks(benchmarks: Iterable[Benchmark], renderer: Renderer, context: in
 
     Raises:
         ModelError: If a prompt exceeds the context: lm-eval would cut off its beginning.
-        UserError: If a benchmark cannot be scored by a needle and an output alone.
     """
     files: dict[str, str] = {}
     groups = []
@@ -79,8 +76,6 @@ def write_tasks(benchmarks: Iterable[Benchmark], renderer: Renderer, context: in
 def _rows(benchmark: Benchmark, renderer: Renderer, context: int | None) -> dict[str, list[Row]]:
     """Return the rows of each task by its name."""
     score = tasks.name_of(benchmark.score)
-    if "<" in score or not score.startswith("needlework."):
-        raise UserError(f"{benchmark.name} is scored by what no task file can name. Leave it out.")
     asks = [(haystack, needle) for haystack in benchmark.haystacks for needle in haystack.needles]
     rows: dict[str, list[Row]] = {}
     for haystack, needle in asks:

@@ -17,7 +17,8 @@ import numpy as np
 
 from needlework.benchmarks.scoring import contained_match
 from needlework.errors import UserError
-from needlework.haystack import Prediction, read, write
+from needlework.haystack import Prediction, write
+from needlework.inference.answers import read_finished
 from needlework.inference.backend import Backend
 from needlework.matching import normalize
 
@@ -94,10 +95,12 @@ class General:
             report: Called with the number of responses that there are, and of all.
 
         Raises:
-            UserError: If the backend is another, a prompt exceeds the model's context, or a score is not yes or no.
+            UserError: If the backend is another, a prompt exceeds the model's context, a score is not yes or no, or
+                the file does not hold these questions.
         """
         if path.exists():
-            return list(read(Prediction, path))
+            asked = [f"{name}/{number}" for name, numbers in self.samples.items() for number in numbers]
+            return read_finished(path, asked)[0]
         from lm_eval import simple_evaluate
 
         from needlework.harness.recorder import Recorder

@@ -22,7 +22,7 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, bool]:
 
 def name_of(score: Score) -> str:
     """Return the name of a scoring function, by which `score_of` finds it."""
-    return f"{getattr(score, '__module__', '')}.{getattr(score, '__qualname__', '')}"
+    return f"{score.__module__}.{score.__qualname__}"
 
 
 def score_of(name: str) -> Score:

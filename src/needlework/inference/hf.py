@@ -142,15 +142,21 @@ class HFBackend:
 
     def _generate_alone(self, prompt: list[int], max_new_tokens: int) -> list[int]:
         """Answer one prompt with transformers' own greedy decoding."""
+        from transformers import GenerationConfig
+
         ids = torch.tensor([prompt], device=self.model.device)
-        output = self.model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            repetition_penalty=1.0,
-            eos_token_id=sorted(self.ends) or None,
-            pad_token_id=min(self.ends, default=0),
-        )
+        # The settings that come with a model may search beams, or forbid it to repeat what stands in the prompt.
+        usual, self.model.generation_config = self.model.generation_config, GenerationConfig()
+        try:
+            output = self.model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                eos_token_id=sorted(self.ends) or None,
+                pad_token_id=min(self.ends, default=0),
+            )
+        finally:
+            self.model.generation_config = usual
         generated: list[int] = output[0, len(prompt) :].tolist()
-        return generated
+        return generated[:-1] if generated and generated[-1] in self.ends else generated

@@ -110,8 +110,11 @@
   function drawOutput(needle, name, run, accepted) {
     const { benchmark, row } = needle;
     const scores = Object.keys(benchmark.hits).map((score) => {
-      const meaning = MARKS[hit(needle, run, score)][1];
-      return make("span", meaning.replace(" ", "-"), score ? `${score}: ${meaning}` : meaning);
+      const found = hit(needle, run, score);
+      const meaning = MARKS[found][1];
+      // Of some further scores, such as "invented", a hit is no success.
+      return score ? make("span", "", `${score}: ${{ 1: "yes", 0: "no" }[found] ?? meaning}`)
+        : make("span", meaning.replace(" ", "-"), meaning);
     });
     const heading = make("h4", "", `${name} `, ...scores.flatMap((each, index) => (index ? [", ", each] : [each])));
     const number = benchmark.outputs[run][row];

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from needlework.report.drawing import AFTER, BEFORE, CHANGES, RUNS, SHADES, WIDTH, Figure, sized
-from needlework.report.text import in_sentence, percent, points
+from needlework.report.text import fullest, in_sentence, percent, points
 
 if TYPE_CHECKING:
     import altair as alt
 
 _MOST_STEPS = 500
+_LINE = 24
+"""Characters of a label's line: names and titles that differ in the end would be cut off there on a narrow screen."""
 
 Row = Mapping[str, float]
 Rates = Mapping[str, Mapping[str, Row]]
@@ -34,11 +38,8 @@ def rates(labels: Sequence[str], tables: Sequence[Mapping[str, Row]]) -> Rates:
             "contexts": row["clusters"],
         }
 
-    base: dict[str, Row] = {}
-    for table in tables:
-        base |= {place: rate(row, "before") for place, row in table.items() if place not in base}
     compared = zip(labels[1:], tables, strict=True)
-    return {labels[0]: base} | {
+    return {labels[0]: {place: rate(row, "before") for place, row in fullest(tables).items()}} | {
         label: {place: rate(row, "after") for place, row in table.items()} for label, table in compared
     }
 
@@ -76,9 +77,10 @@ def all_rates(name: str, found: Rates) -> Figure:
     """Return the accuracy of each run on every benchmark, a line each."""
     import altair as alt
 
-    x = alt.X("accuracy:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=_percent_axis())
+    # Some of them count faults, which no one would call accuracy.
+    x = alt.X("accuracy:Q", title="rate", scale=alt.Scale(domain=[0, 1]), axis=_percent_axis())
     said = told(found, "accuracy", percent)
-    return Figure(name, "Accuracy of every run", f"{said}.", (lines(found, x, ".1%"),))
+    return Figure(name, "Every run on every benchmark", f"{said}.", (lines(found, x, ".1%"),))
 
 
 def lines(found: Rates, x: alt.X, digits: str) -> Any:
@@ -95,8 +97,9 @@ def lines(found: Rates, x: alt.X, digits: str) -> Any:
     rows = list(dict.fromkeys(row for table in found.values() for row in table))
     values = [{"row": row, "model": label} | dict(numbers)
               for label, table in found.items() for row, numbers in table.items()]  # fmt: skip
+    axis = alt.Axis(labelPadding=8, labelLimit=150, labelExpr=_in_lines(rows))
     base = alt.Chart(alt.InlineData(values)).encode(
-        y=alt.Y("row:N", sort=rows, title=None, axis=alt.Axis(labelPadding=8, labelLimit=150)),
+        y=alt.Y("row:N", sort=rows, title=None, axis=axis),
         yOffset=alt.YOffset("model:N", sort=list(found), scale=alt.Scale(paddingOuter=0.35)),
         color=color_of(found),
         tooltip=[alt.Tooltip("row:N", title=" "), alt.Tooltip("model:N"),
@@ -134,17 +137,15 @@ def heat_map(name: str, title: str, labels: Sequence[str], tables: Sequence[Mapp
                  for length in lengths for place in places if place in table.get(length, {})]  # fmt: skip
         return _map(cells, lengths, places, title, change=key == "change")
 
-    panels = [panel(labels[0], tables[0], "before")]
-    panels += [panel(label, table, "after") for label, table in zip(labels[1:], tables, strict=True)]
-    changes = [label if len(tables) > 1 else "" for label in labels[1:]]
-    panels += [
-        panel(f"change, {label}" if label else "change", table, "change")
-        for label, table in zip(changes, tables, strict=True)
-    ]
+    first = {length: fullest(table.get(length, {}) for table in tables) for length in lengths}
+    panels = [panel(labels[0], first, "before")]
+    compared = [(label, table) for label, table in zip(labels[1:], tables, strict=True) if table]
+    panels += [panel(label, table, "after") for label, table in compared]
+    panels += [panel(f"change, {label}" if len(tables) > 1 else "change", table, "change") for label, table in compared]
     corners = [
         f"{place} of {length} tokens: {percent(row['before'])} {labels[0]}, {percent(row['after'])} {label} "
         f"({points(row['change'])} points)"
-        for label, table in zip(labels[1:], tables, strict=True)
+        for label, table in compared
         for length in dict.fromkeys((lengths[0], lengths[-1]))
         for place in dict.fromkeys((places[0], places[len(places) // 2], places[-1]))
         if (row := table.get(length, {}).get(place))
@@ -244,8 +245,9 @@ def training(name: str, steps: Sequence[Mapping[str, float]]) -> Figure:
 def overview(figures: Sequence[Figure]) -> Figure:
     """Return the position charts side by side: the picture for a README."""
     panels = [figure.panels[0].properties(title=figure.title, width=400) for figure in figures]
-    title = "Accuracy by gold position, before and after finetuning"
-    return Figure("overview", title, " ".join(figure.description for figure in figures), tuple(panels))
+    return Figure(
+        "overview", "Accuracy by gold position", " ".join(figure.description for figure in figures), tuple(panels)
+    )
 
 
 def color_of(runs: Mapping[str, object]) -> alt.Color:
@@ -253,8 +255,13 @@ def color_of(runs: Mapping[str, object]) -> alt.Color:
     import altair as alt
 
     legend = alt.Legend(title=None, orient="top", symbolType="circle", symbolOpacity=1, symbolSize=90,
-                        columns=2 if len(runs) == 2 else 1, labelLimit=300)  # fmt: skip
+                        columns=2 if len(runs) == 2 else 1, labelLimit=300, labelExpr=_in_lines(runs))  # fmt: skip
     return alt.Color("model:N", scale=alt.Scale(domain=list(runs), range=RUNS[: len(runs)]), legend=legend)
+
+
+def _in_lines(labels: Iterable[str]) -> str:
+    """Return the expression that breaks a chart's long labels into lines."""
+    return f"({json.dumps({label: textwrap.wrap(label, _LINE) for label in labels})})[datum.label]"
 
 
 def _percent_axis() -> alt.Axis:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from needlework.errors import DataError
-from needlework.haystack import Prediction, read
+from needlework.haystack import Prediction
 from needlework.report import measures
+from needlework.report.pairing import Pair, pair, read_answers
 from needlework.report.statistics import LEVEL, clusters_of, contrast, holm, row
 
 METHOD = (
@@ -20,8 +21,6 @@ METHOD = (
     "bootstrap (expanded percentile, 10,000 resamples), p by the exact sign-flip test on clusters. The p of a "
     "benchmark's positions, of its lengths, and of both together are each adjusted for their number by Holm."
 )
-
-Pair = tuple[Prediction, Prediction]
 
 
 def compare(
@@ -50,12 +49,15 @@ def _compare(before: Path, after: Path) -> dict[str, Any]:
         raise DataError(f"{before} and {after} have no benchmark in common.")
     benchmarks = {}
     for name in shared:
-        pairs = _pair(name, before, after)
+        answered = [read_answers(folder, name) for folder in (before, after)]
+        pairs = pair(*answered)
+        too_long = {side: len(each.skipped) for side, each in zip(("before", "after"), answered, strict=True)}
         clusters = clusters_of([each.haystack for each, _ in pairs], [each.group for each, _ in pairs])
         for number, (score, title) in enumerate(asked[name]["titles"].items()):
             outcomes = _outcomes(pairs, score if number else "", f"{name} of {before} or {after}")
             benchmarks[name if number == 0 else f"{name}.{score}"] = {
                 "title": title,
+                **({"skipped": too_long} if any(too_long.values()) else {}),
                 **_tables(pairs, outcomes, clusters),
                 **_shape(pairs, outcomes, clusters),
             }
@@ -70,9 +72,10 @@ def _compare(before: Path, after: Path) -> dict[str, Any]:
 def _summary(folder: Path) -> dict[str, Any]:
     try:
         summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{folder} holds no finished evaluation: it has no summary.json.") from None
-    except json.JSONDecodeError as error:
+    except (FileNotFoundError, NotADirectoryError):
+        inside = " Those of a run are in its folders before and after." if (folder / "after").is_dir() else ""
+        raise DataError(f"{folder} holds no finished evaluation: it has no summary.json.{inside}") from None
+    except ValueError as error:
         raise DataError(f"{folder / 'summary.json'} is not JSON: {error}.") from None
     try:
         known = "model" in summary and all(isinstance(each["titles"], dict) for each in summary["benchmarks"].values())
@@ -81,38 +84,6 @@ def _summary(folder: Path) -> dict[str, Any]:
     if not known:
         raise DataError(f"{folder / 'summary.json'} is no summary of an evaluation: evaluate again.")
     return summary
-
-
-def _pair(name: str, before: Path, after: Path) -> list[Pair]:
-    sides = []
-    for folder in (before, after):
-        path = folder / f"predictions-{name}.jsonl"
-        sides.append({each.id: each for each in read(Prediction, path)})
-    # A prompt that was too long for one of the models was asked of the other alone.
-    skipped = _skipped(name, before) | _skipped(name, after)
-    first, second = ({key: each for key, each in side.items() if key not in skipped} for side in sides)
-    differ = sorted(key for key in first.keys() | second.keys() if _asked(first.get(key)) != _asked(second.get(key)))
-    if differ or not first:
-        raise DataError(
-            f"{name} was asked differently in {before} and {after}: {len(differ)} of "
-            f"{max(map(len, sides))} needles differ, such as {differ[:1]}. Evaluate both with one recipe."
-        )
-    return [(first[key], second[key]) for key in first]
-
-
-def _skipped(name: str, folder: Path) -> set[str]:
-    """Return the ids of the needles whose prompts exceeded the model's context."""
-    path = folder / f"skipped-{name}.jsonl"
-    try:
-        return {json.loads(line)["id"] for line in path.read_text(encoding="utf-8").split("\n") if line}
-    except FileNotFoundError:
-        return set()
-    except (ValueError, TypeError, KeyError):
-        raise DataError(f"{path} is damaged: each line should hold an id and a reason.") from None
-
-
-def _asked(prediction: Prediction | None) -> object:
-    return prediction and (prediction.question, prediction.accepted, prediction.gold)
 
 
 def _outcomes(pairs: list[Pair], score: str, where: str) -> Any:
@@ -178,7 +149,7 @@ def _shape(pairs: list[Pair], outcomes: Any, clusters: Any) -> dict[str, dict[st
         found[name] = {}
         for side, values in (("before", before), ("after", after), ("change", after - before)):
             prefix = "" if side == "change" else f"{side}_"
-            numbers = contrast(values, clusters[placed], strata, weighted)
+            numbers = contrast(values, clusters[placed], strata, weighted, signed=side == "change")
             keys = (side, prefix + "low", prefix + "high")
             found[name] |= {key: round(number, 6) for key, number in zip(keys, numbers, strict=True)}
     return found

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from needlework.storage import write_chunks, write_text
 
 if TYPE_CHECKING:
     import altair as alt
@@ -22,6 +24,8 @@ CHANGES = ["#a63c05", "#e8a37c", "#f1f2f4", "#8fb0d6", "#274e80"]
 
 WIDTH, HEIGHT = 640, 280
 _COLUMNS = 3
+_TITLE = 26
+"""Characters of a line of a panel's title, where three stand side by side."""
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Helvetica, Arial, sans-serif"
 
 
@@ -38,7 +42,7 @@ class Figure:
 def sized(panel: Any, *, title: str | None = None, width: int = WIDTH, height: int = HEIGHT) -> Any:
     """Return a panel of a size in pixels, which is also its proportion on a page that sets the width."""
     panel = panel.properties(width=width, height=height)
-    return panel.properties(title=title) if title else panel
+    return panel.properties(title=textwrap.wrap(title, _TITLE)) if title else panel
 
 
 def interactive(figure: Figure) -> list[dict[str, Any]]:
@@ -55,13 +59,13 @@ def interactive(figure: Figure) -> list[dict[str, Any]]:
 
 
 def save(figure: Figure, folder: Path) -> None:
-    """Write <name>.svg and <name>.png, each under a temporary name until it is complete."""
+    """Write <name>.svg and <name>.png."""
     import vl_convert
 
     version = vegalite_version()
     spec = _static(figure)
-    write_whole(folder / f"{figure.name}.svg", vl_convert.vegalite_to_svg(spec, vl_version=version).encode())
-    write_whole(folder / f"{figure.name}.png", vl_convert.vegalite_to_png(spec, vl_version=version, scale=2))
+    write_text(folder / f"{figure.name}.svg", vl_convert.vegalite_to_svg(spec, vl_version=version))
+    write_chunks(folder / f"{figure.name}.png", [vl_convert.vegalite_to_png(spec, vl_version=version, scale=2)])
 
 
 def vegalite_version() -> str:
@@ -69,13 +73,6 @@ def vegalite_version() -> str:
     import altair as alt
 
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that no reader ever meets half of it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
 
 
 def _static(figure: Figure) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def position_figures(run: Run) -> list[Figure]:
     for name, title in run.titles.items():
         tables = run.tables(name, "by_position")
         places = list(dict.fromkeys(place for table in tables for place in table))
-        if len(places) > 1:
+        if len(places) > 1 and not text.is_fault(name):
             measure = "Depth" if places[0].endswith("%") else "Position"
             found = charts.rates(run.labels, tables)
             figures.append(
@@ -52,7 +52,7 @@ def other_figures(run: Run) -> list[Figure]:
         elif max(map(len, lengths)) > 1 and max(map(len, run.tables(name, "by_position"))) < 2:
             axis = "Context length (tokens)"
             figures.append(charts.positions(f"lengths-{name}", title, charts.rates(run.labels, lengths), axis))
-        if text.is_kept(name):
+        if text.is_kept(name) and not text.is_fault(name):
             base, _, score = name.partition(".")
             fates = {side.label: text.fates(run.pairs(base, number), score)
                      for number, side in enumerate(run.sides) if name in side.benchmarks}  # fmt: skip
@@ -85,7 +85,7 @@ def numbers(run: Run) -> dict[str, list[dict[str, Any]]]:
     """Return the rows behind the figures of positions and lengths, by the figure's name."""
     return {
         f"{kind}-{name}": [
-            {"place": place, "run": side.label if len(run.sides) > 1 else "", "row": row}
+            {"name": name, "place": place, "run": side.label if len(run.sides) > 1 else "", "row": row}
             for side in run.sides
             for place, row in side.benchmarks.get(name, {}).get(table, {}).items()
         ]

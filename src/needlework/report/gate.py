@@ -12,7 +12,7 @@ from needlework.errors import DataError
 from needlework.report.margin import Judgement, judge, needed_to_judge
 from needlework.report.power import POWER
 from needlework.report.runs import runs_of
-from needlework.report.text import Row, is_kept, is_part, points
+from needlework.report.text import Row, as_gain, is_fault, is_kept, is_part, points
 
 EXIT_CODES: dict[Judgement, int] = {"no harm": 0, "harm": 1, "too few": 3}
 """Of the command; 2 is a mistake of the user's, as everywhere."""
@@ -50,7 +50,7 @@ def gate(comparison: Mapping[str, Any], benchmarks: Sequence[str], margin: float
                 f"Compared: {', '.join(compared) or 'nothing but measures'}."
             )
         start = f"{after}, " if "others" in comparison else ""
-        found += [_judged(start + name, compared[name]["overall"], margin) for name in names]
+        found += [_judged(start, name, compared[name]["overall"], margin) for name in names]
     return found
 
 
@@ -69,8 +69,7 @@ def load(run: Path) -> dict[str, Any]:
     path = run / "comparison.json"
     try:
         comparison: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        runs = (comparison, *comparison.get("others", ()))
-        rows = [each["overall"] for run in runs for each in run["benchmarks"].values()]
+        rows = [each["overall"] for _, benchmarks in runs_of(comparison) for each in benchmarks.values()]
         lacking = [key for row in rows for key in _READ if not isinstance(row[key], int | float)]
     except OSError as error:
         raise DataError(
@@ -85,25 +84,26 @@ def load(run: Path) -> dict[str, Any]:
     return comparison
 
 
-def _judged(name: str, row: Row, margin: float) -> Finding:
-    judgement, limit = judge(row, margin), f"{100 * margin:g} points"
+def _judged(start: str, name: str, row: Row, margin: float) -> Finding:
+    gain, loss = as_gain(name, row), "rise" if is_fault(name) else "loss"
+    judgement, limit = judge(gain, margin), f"{100 * margin:g} points"
     said = {
-        "no harm": f"no harm: a loss of {limit} is ruled out",
-        "harm": f"harm: the loss is more than {limit}",
-        "too few": f"too few to tell: a loss of {limit} is neither ruled out nor shown",
+        "no harm": f"no harm: a {loss} of {limit} is ruled out",
+        "harm": f"harm: the {loss} is more than {limit}",
+        "too few": f"too few to tell: a {loss} of {limit} is neither ruled out nor shown",
     }[judgement]
     span = f"{points(row['low'])} to {points(row['high'])}"
     numbers = f"change {points(row['change'])} points, 95 % interval {span}, n = {row['n']:,}"
-    advice = _advice(row, margin) if judgement == "too few" else ""
-    return Finding(judgement, f"{name}: {said} ({numbers}).{advice}")
+    advice = _advice(gain, loss, margin) if judgement == "too few" else ""
+    return Finding(judgement, f"{start}{name}: {said} ({numbers}).{advice}")
 
 
-def _advice(row: Row, margin: float) -> str:
-    certain = " That there is a loss is certain." if row["high"] < 0 else ""
+def _advice(row: Row, loss: str, margin: float) -> str:
+    certain = f" That there is a {loss} is certain." if row["high"] < 0 else ""
     needed = needed_to_judge(row, margin)
     if needed is None:
-        return f"{certain} No number of needles tells a loss of just the margin from the margin."
-    assumed = f"a change of {points(row['change'])} points" if row["change"] < 0 else "no change"
+        return f"{certain} No number of needles tells a {loss} of just the margin from the margin."
+    assumed = f"a {loss} of {-100 * row['change']:.1f} points" if row["change"] < 0 else "no change"
     return (
         f"{certain} With {assumed}, {needed.needles:,} needles in {needed.clusters:,} clusters would tell "
         f"{100 * POWER:.0f} % of the time; here are {row['n']:,} in {row['clusters']:,}."

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from needlework.errors import DataError
+from needlework.report.pairing import check_settings
 from needlework.report.statistics import LEVEL, RESAMPLES
 from needlework.report.text import p_value
 
@@ -69,6 +70,7 @@ def _path(folder: Path, name: str) -> Path:
 
 
 def _compare(name: str, before: Path, after: Path) -> dict[str, dict[str, float]]:
+    check_settings(name, before, after, seed=True)
     first, second = _read(_path(before, name)), _read(_path(after, name))
     if {id: (group, values.keys()) for id, (group, values) in first.items()} != {
         id: (group, values.keys()) for id, (group, values) in second.items()
@@ -89,7 +91,7 @@ def _compare(name: str, before: Path, after: Path) -> dict[str, dict[str, float]
 
 def _read(path: Path) -> Measured:
     measured: Measured = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             each = json.loads(line)
             values = {str(name): float(value) for name, value in each["values"].items()}

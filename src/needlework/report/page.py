@@ -12,8 +12,10 @@ from urllib.parse import urlencode
 
 from needlework.report import charts, figures, text
 from needlework.report.browser import MOST, embedded
-from needlework.report.drawing import Figure, interactive, save, vegalite_version, write_whole
+from needlework.report.drawing import Figure, interactive, save, vegalite_version
 from needlework.report.run import Run, Side, load
+from needlework.report.runs import left_out
+from needlework.storage import write_text
 
 if TYPE_CHECKING:
     import jinja2
@@ -44,15 +46,13 @@ def write_report(run: str | Path) -> Path:
         figures.measures(loaded),
     )
     page = render(loaded, positions + others, measures)
-    folder = loaded.folder / "figures"
-    folder.mkdir(exist_ok=True)
     pictured = [figure for figure in positions if figure.name in ("positions-kv", "positions-mdqa")]
     overview = [charts.overview(pictured or positions[:2])] if positions else []
     for figure in [*positions, *others, *(each.figure for each in measures), *overview]:
-        save(figure, folder)
+        save(figure, loaded.folder / "figures")
     # The page comes last: whoever finds it finds its figures too.
     path = loaded.folder / "report.html"
-    write_whole(path, page.encode())
+    write_text(path, page)
     return path
 
 
@@ -92,8 +92,9 @@ def render(run: Run, drawn: Sequence[Figure], measures: Sequence[figures.Measure
         most=("one", "two", "three")[most - 1],
         held=MOST,
         command=run.environment.get("command", f"needlework report {run.folder}"),
+        left_out=left_out(comparison),
         limits=text.limits(comparison),
-        way=lambda row: _WAYS[text.direction(row, level)],
+        way=lambda name, row: _WAYS[text.direction(name, row, level)],
         where=text.where,
         # Quoted by us, not by autoescape: a hash holds + and /, and a policy wants its single quotes.
         script_sources=Markup(f"{_hash(script)} {_hash(browser_script)}"),
@@ -140,6 +141,7 @@ def _overall(run: Run) -> list[dict[str, Any]]:
     """Return a row for each benchmark and run that is compared with the first."""
     return [
         {
+            "name": name,
             "title": title,
             "run": side.label if len(run.sides) > 1 else "",
             "part": text.is_part(name, run.titles),
@@ -158,7 +160,7 @@ def _tiles(run: Run) -> list[dict[str, str]]:
             "value": text.percent(each["row"]["after"]),
             "note": f"from {text.percent(each['row']['before'])}",
             "change": f"{text.points(each['row']['change'])} points",
-            "way": _WAYS[text.direction(each["row"], run.comparison["level"])],
+            "way": _WAYS[text.direction(each["name"], each["row"], run.comparison["level"])],
         }
         for each in _overall(run)
         if not each["part"]

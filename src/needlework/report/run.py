@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from needlework.errors import DataError
-from needlework.haystack import Prediction, read
+from needlework.haystack import Prediction
 from needlework.report import text
+from needlework.report.pairing import Answered, pair, read_answers
 
 _ROW = ("n", "clusters", "before", "before_low", "before_high", "after", "after_low", "after_high",
         "change", "low", "high", "p")  # fmt: skip
@@ -45,7 +46,8 @@ class Run:
     """Of the first run and of each that is compared with it: "before" and "after", or the models' names."""
     sides: list[Side]
     answers: dict[str, list[Answers]]
-    """By benchmark, in the order of the first run's file; a second score such as "kv.whole" has none of its own."""
+    """By benchmark, in the order of the first run's file, with what was too long for the first run at the end; a second
+    score such as "kv.whole" has none of its own."""
     steps: list[dict[str, Any]]
     training: dict[str, Any]
     """Empty where nothing was trained."""
@@ -102,7 +104,7 @@ def load(folder: Path) -> Run:
         steps,
         training,
         [sum(part["seconds"] for part in each["benchmarks"].values()) for each in summaries],
-        {name: str(part.get("title", name)) for name, part in summaries[0].get("measures", {}).items()},
+        {name: str(part.get("title", name)) for name, part in _table(path, summaries[0], "measures").items()},
         _object(folder / "environment.json", "") if (folder / "environment.json").exists() else {},
         _text(folder / "recipe.yaml", "") if (folder / "recipe.yaml").exists() else "",
     )
@@ -138,7 +140,10 @@ def _benchmark(where: str, each: Any) -> dict[str, Any]:
     shape = {name: each[name] for name in ("middle_dip", "primacy") if name in each}
     for name, row in shape.items():
         _require(f"{where}, {name}", row, _CONTRAST, numbers=True)
-    return {"title": text.visible(str(each["title"])), "overall": each["overall"]} | tables | shape
+    skipped = _table(where, each, "skipped")
+    if skipped:
+        _require(f"{where}, skipped", skipped, ("before", "after"), numbers=True)
+    return {"title": text.visible(str(each["title"])), "overall": each["overall"], "skipped": skipped} | tables | shape
 
 
 def _table(where: object, value: dict[str, Any], name: str) -> dict[str, Any]:
@@ -158,17 +163,17 @@ def _folders(path: Path, comparison: dict[str, Any], count: int) -> list[str]:
 
 def _answers(folders: list[Path], name: str, asked: list[bool]) -> list[Answers]:
     """Read what each run said, and check that those compared with the first were asked the same needles."""
-    first, *others = (
-        {each.id: each for each in read(Prediction, _present(path, "needlework evaluate"))} if wanted else {}
-        for path, wanted in zip((each / f"predictions-{name}.jsonl" for each in folders), [True, *asked], strict=True)
-    )
-    for folder, other, wanted in zip(folders[1:], others, asked, strict=True):
-        if wanted and (odd := sorted(first.keys() ^ other.keys())):
-            raise DataError(
-                f"{folders[0]} and {folder} were not asked the same needles of {name} (such as {odd[0]!r}); "
-                "evaluate both with the same recipe, then compare again"
-            )
-    return [tuple(side.get(each) for side in (first, *others)) for each in first]
+
+    def said(folder: Path) -> Answered:
+        _present(folder / f"predictions-{name}.jsonl", "needlework evaluate")
+        return read_answers(folder, name)
+
+    first = said(folders[0])
+    others = [said(folder) if wanted else None for folder, wanted in zip(folders[1:], asked, strict=True)]
+    for other in filter(None, others):
+        pair(first, other)
+    outputs = [first.predictions, *(other.predictions if other else {} for other in others)]
+    return [tuple(side.get(id) for side in outputs) for id in dict.fromkeys(id for side in outputs for id in side)]
 
 
 def _steps(path: Path) -> list[dict[str, Any]]:
@@ -184,7 +189,7 @@ def _steps(path: Path) -> list[dict[str, Any]]:
 def _summary(path: Path) -> dict[str, Any]:
     summary = _object(path, "needlework evaluate")
     _require(path, summary, ("benchmarks",))
-    for name, each in summary["benchmarks"].items():
+    for name, each in _table(path, summary, "benchmarks").items():
         _require(f"{path}, {name}", each, ("seconds",), numbers=True)
     return summary
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from needlework.report.table import COLORS
-from needlework.report.text import Row, direction, names, percent, points
+from needlework.report.text import Row, direction, fullest, is_part, listed, names, percent, points
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,17 +44,16 @@ def tables(comparison: Comparison, width: int = 80) -> Iterator[Table]:
     for start in range(0, len(base), step):
         shown = list(base)[start : start + step]
         table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-        table.add_column("run")
+        table.add_column("run", overflow="fold")
         for name in shown:
             table.add_column(f"{name}, n = {base[name]['n']:,}")
-        table.add_row(_names(comparison)[0], *(_rate(base[name], "before") for name in shown))
+        table.add_row(Text(_names(comparison)[0]), *(_rate(base[name], "before") for name in shown))
         for run, benchmarks in runs_of(comparison):
             cells = []
-            for row in (benchmarks[name]["overall"] if name in benchmarks else None for name in shown):
-                color = COLORS[direction(row, comparison["level"])] if row else ""
-                cells.append(
-                    Text("\n").join([Text(_rate(row, "after")), Text(_change(row), color)]) if row else Text("—")
-                )
+            for name in shown:
+                rate, *lines = _cell(benchmarks.get(name), base[name])
+                color = COLORS[direction(name, benchmarks[name]["overall"], comparison["level"])] if lines else ""
+                cells.append(Text("\n").join([Text(rate), *(Text(line, color) for line in lines)]))
             table.add_row(Text(run), *cells)
         yield table
 
@@ -65,11 +64,10 @@ def markdown(comparison: Comparison) -> str:
     lines = [["run", *(f"{name}, n = {row['n']:,}" for name, row in base.items())], ["---"] * (1 + len(base))]
     lines.append([_names(comparison)[0], *(_rate(row, "before") for row in base.values())])
     for run, benchmarks in runs_of(comparison):
-        found = [benchmarks[name]["overall"] if name in benchmarks else None for name in base]
-        lines.append([run, *(f"{_rate(row, 'after')}<br>{_change(row)}" if row else "—" for row in found)])
+        lines.append([run, *("<br>".join(_cell(benchmarks.get(name), row)) for name, row in base.items())])
     note = f"Rates in %, changes from the first run in points, with {100 * comparison['level']:.0f} % intervals."
     rows = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
-    return f"{rows}\n{note} {comparison['method']}\n"
+    return f"{rows}\n{' '.join([note, comparison['method'], *left_out(comparison)])}\n"
 
 
 def rows_csv(comparison: Comparison) -> str:
@@ -83,13 +81,27 @@ def rows_csv(comparison: Comparison) -> str:
             for length, position, row in _all_rows(each):
                 place = {"benchmark": name, "length": length, "position": position}
                 counts = {key: row[key] for key in ("n", "clusters")}
-                if (name, length, position) not in seen:
-                    writer.writerow({"run": _names(comparison)[0]} | place | counts | _side(row, "before"))
-                    seen.add((name, length, position))
+                first = {"run": _names(comparison)[0]} | place | counts | _side(row, "before")
+                if tuple(first.values()) not in seen:
+                    writer.writerow(first)
+                    seen.add(tuple(first.values()))
                 change = {"change": row["change"], "change_low": row["low"], "change_high": row["high"]}
                 ps = {key: row[key] for key in ("p", "adjusted_p") if key in row}
                 writer.writerow({"run": run} | place | counts | _side(row, "after") | change | ps)
     return file.getvalue()
+
+
+def left_out(comparison: Comparison) -> list[str]:
+    """Say which benchmarks are compared on fewer needles than were asked, because prompts were too long for a model."""
+    said, base = [], _names(comparison)[0]
+    for run, benchmarks in runs_of(comparison):
+        for name, each in benchmarks.items():
+            if (skipped := each.get("skipped")) and not is_part(name, benchmarks):
+                counts = [f"{skipped[side]:,} for {label}" for side, label in (("before", base), ("after", run))
+                          if skipped[side]]  # fmt: skip
+                paired = f"{each['overall']['n']:,} needles"
+                said.append(f"{name}, {run}: paired on {paired}; left out as too long: {listed(counts)}.")
+    return said
 
 
 def _names(comparison: Comparison) -> list[str]:
@@ -98,10 +110,9 @@ def _names(comparison: Comparison) -> list[str]:
 
 def _base(comparison: Comparison) -> dict[str, Row]:
     """Return a row of each benchmark of any run, which has the first run's rate."""
-    rows: dict[str, Row] = {}
-    for _, benchmarks in runs_of(comparison):
-        rows |= {name: each["overall"] for name, each in benchmarks.items() if name not in rows}
-    return rows
+    return fullest(
+        {name: each["overall"] for name, each in benchmarks.items()} for _, benchmarks in runs_of(comparison)
+    )
 
 
 def _all_rows(each: Mapping[str, Any]) -> Iterator[tuple[str, str, Row]]:
@@ -119,6 +130,16 @@ def _side(row: Row, side: str) -> dict[str, float]:
 def _rate(row: Row, side: str) -> str:
     low, high = (f"{100 * row[f'{side}_{end}']:.1f}" for end in ("low", "high"))
     return f"{percent(row[side], 1)} ({low} to {high})"
+
+
+def _cell(benchmark: Mapping[str, Any] | None, base: Row) -> list[str]:
+    """Return the lines of a run's cell; they say so if its change is from another rate than the first run's above."""
+    if benchmark is None:
+        return ["—"]
+    row = benchmark["overall"]
+    same = (row["n"], row["before"]) == (base["n"], base["before"])
+    other = [] if same else [f"from {percent(row['before'], 1)}, n = {row['n']:,}"]
+    return [_rate(row, "after"), _change(row), *other]
 
 
 def _change(row: Row) -> str:

@@ -50,7 +50,12 @@ def interval(
 
 
 def contrast(
-    values: npt.ArrayLike, clusters: npt.ArrayLike, strata: npt.ArrayLike, weights: Sequence[float]
+    values: npt.ArrayLike,
+    clusters: npt.ArrayLike,
+    strata: npt.ArrayLike,
+    weights: Sequence[float],
+    *,
+    signed: bool = False,
 ) -> tuple[float, float, float]:
     """Return a weighted sum of the means of several strata, and its confidence interval by cluster bootstrap.
 
@@ -60,6 +65,7 @@ def contrast(
         strata: The stratum of each, such as its gold position, from 0 and less than S, shape [N].
         weights: The weight of each stratum's mean, shape [S]; the sum of their positive ones is 1, as is that of
             their negative ones without the sign.
+        signed: Whether values may be negative, as differences are.
     """
     values, strata, weighted = np.asarray(values, dtype=np.float64), np.asarray(strata), np.asarray(weights)
     # What has no weight must not make what has seem to vary.
@@ -70,7 +76,8 @@ def contrast(
     np.add.at(sizes, (index, strata[counted]), 1)
     sums, sizes, weighted = sums[:, weighted != 0], sizes[:, weighted != 0], weighted[weighted != 0]
     low, high = _bootstrap(sums, sizes, weighted, LEVEL)
-    return float(sums.sum(0) / sizes.sum(0) @ weighted), max(-1.0, low), min(1.0, high)
+    most = 2.0 if signed else 1.0
+    return float(sums.sum(0) / sizes.sum(0) @ weighted), max(-most, low), min(most, high)
 
 
 def _bootstrap(sums: Floats, sizes: Floats, weights: Floats, level: float) -> tuple[float, float]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from needlework.haystack import Prediction
+from needlework.haystack import LOWER_IS_BETTER, Prediction
 from needlework.report.margin import MARGIN, judge
 
 Row = Mapping[str, float]
@@ -56,11 +56,35 @@ def is_kept(name: str) -> bool:
     return name.split(".")[0] in KEPT
 
 
-def direction(row: Row, level: float) -> int:
+def fullest(tables: Iterable[Mapping[str, Row]]) -> dict[str, Row]:
+    """Return of each key the row over the most needles: the first run's rate, where others answered fewer of them."""
+    found: dict[str, Row] = {}
+    for table in tables:
+        found |= {key: row for key, row in table.items() if key not in found or row["n"] > found[key]["n"]}
+    return found
+
+
+def is_fault(name: str) -> bool:
+    """Whether a benchmark such as "known_unknowns.invented" counts what went wrong."""
+    return name.partition(".")[2] in LOWER_IS_BETTER
+
+
+def as_gain(name: str, row: Row) -> Row:
+    """Return a row in which more is better: where a benchmark counts faults, the change with its sign turned."""
+    return {**row, "change": -row["change"], "low": -row["high"], "high": -row["low"]} if is_fault(name) else row
+
+
+def direction(name: str, row: Row, level: float) -> int:
     """Return 1 for better, -1 for worse, 0 within noise.
 
     A gain is claimed only if interval and exact p agree; the interval alone is enough to report a loss.
+
+    Args:
+        name: Of the benchmark.
+        row: The row.
+        level: Of the interval.
     """
+    row = as_gain(name, row)
     if row["high"] < 0:
         return -1
     return int(row["low"] > 0 and row["p"] < 1 - level)
@@ -80,7 +104,7 @@ def verdict(comparison: Mapping[str, Any], haystacks: int | None = None) -> str:
     label = f"{100 * level:.0f}% interval "
     for name in (name for name in benchmarks if not is_part(name, benchmarks)):
         row, title = benchmarks[name]["overall"], in_sentence(benchmarks[name]["title"])
-        way, change = direction(row, level), f"{points(row['change'])} points"
+        way, change = direction(name, row, level), f"{points(row['change'])} points"
         span = f"{points(row['low'])} to {points(row['high'])}"
         if is_kept(name) and not way:
             title = "knowledge" if name == "knowledge" else title

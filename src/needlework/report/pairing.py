@@ -1,0 +1,111 @@
+"""Which needles two evaluations are compared on: those that both models answered, asked in the same way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from needlework.errors import DataError
+from needlework.haystack import Prediction, read
+
+Pair = tuple[Prediction, Prediction]
+
+_ELSEWHERE = frozenset({"file", "source", "include_path", "base", "controls", "tasks", "limit", "batch_size"})
+"""Settings that may differ: where things lie on a machine, and what is asked besides a needle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a model said to a benchmark."""
+
+    folder: Path
+    name: str
+    predictions: dict[str, Prediction]
+    """By the needle's id."""
+    skipped: frozenset[str]
+    """The needles that it was not asked, because their prompts exceed its context."""
+
+
+def read_answers(folder: Path, name: str) -> Answered:
+    """Read what a model said to a benchmark.
+
+    Raises:
+        DataError: If a file is missing or malformed; names it.
+    """
+    predictions = {each.id: each for each in read(Prediction, folder / f"predictions-{name}.jsonl")}
+    skipped = _skipped(folder / f"skipped-{name}.jsonl") - predictions.keys()
+    return Answered(folder, name, predictions, skipped)
+
+
+def pair(before: Answered, after: Answered) -> list[Pair]:
+    """Return what two models said to each needle that both were asked, in the order of the first.
+
+    Raises:
+        DataError: If they were asked differently, or one was not asked a needle that is not too long for it; or if
+            they have no needle in common.
+    """
+    name, first, second = before.name, before.predictions, after.predictions
+    check_settings(name, before.folder, after.folder)
+    everything, shared = first.keys() | second.keys(), first.keys() & second.keys()
+    differ = {id for id in shared if _asked(first[id]) != _asked(second[id])}
+    differ |= everything - shared - before.skipped - after.skipped
+    if differ:
+        raise DataError(
+            f"{name} was asked differently in {before.folder} and {after.folder}: {len(differ)} of {len(everything)} "
+            f"needles differ, such as {min(differ)!r}. Evaluate both with one recipe."
+        )
+    if not shared:
+        raise DataError(
+            f"{before.folder} and {after.folder} have no answered needle of {name} in common: {len(before.skipped)} "
+            f"were too long for the first and {len(after.skipped)} for the second. Ask shorter ones."
+        )
+    return [(first[id], second[id]) for id in first if id in shared]
+
+
+def check_settings(name: str, before: Path, after: Path, *, seed: bool = False) -> None:
+    """Check that two evaluations have the same settings of a benchmark or measure, as far as their folders hold them.
+
+    Args:
+        name: Of the benchmark or measure.
+        before: The folder of one evaluation.
+        after: That of the other.
+        seed: Whether their seeds have to be the same, because nothing else tells what was drawn.
+
+    Raises:
+        DataError: If a setting differs; names it.
+    """
+    first, second = (_settings(folder / "settings.json", name, seed) for folder in (before, after))
+    for key in sorted(first.keys() & second.keys() - _ELSEWHERE):
+        if first[key] != second[key]:
+            raise DataError(
+                f"{name} was asked differently in {before} and {after}: {key} is {first[key]!r} in the first and "
+                f"{second[key]!r} in the second. Evaluate both with one recipe."
+            )
+
+
+def _asked(each: Prediction) -> object:
+    return each.haystack, each.question, each.accepted, each.gold, each.place, each.length
+
+
+def _skipped(path: Path) -> frozenset[str]:
+    try:
+        return frozenset(json.loads(line)["id"] for line in path.read_text(encoding="utf-8").split("\n") if line)
+    except FileNotFoundError:
+        return frozenset()
+    except (ValueError, TypeError, KeyError):
+        raise DataError(f"{path} is damaged: each line should hold an id and a reason.") from None
+
+
+def _settings(path: Path, name: str, seed: bool) -> dict[str, Any]:
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        sections = saved.get("benchmarks", {})
+        # Controls such as `mdqa_oracle` have the settings of `mdqa`, and the tasks of lm-eval share theirs.
+        found = (sections[each] for each in (name, name.partition("_")[0], "general") if each in sections)
+        return dict(next(found, {})) | ({"seed": saved["seed"]} if seed and "seed" in saved else {})
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, AttributeError):
+        raise DataError(f"{path} is damaged: it should hold the settings of an evaluation.") from None
