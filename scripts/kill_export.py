@@ -39,10 +39,12 @@ def main() -> None:
 
 
 def finishes(command: list[str], seconds: float) -> bool:
-    """Run the command, kill it and its workers after so many seconds, and return whether it was done before."""
+    """Run the command, kill it after so many seconds, and return whether it was done before. Its failure is ours."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
-        return process.wait(seconds) == 0
+        if code := process.wait(seconds):
+            raise subprocess.CalledProcessError(code, command)
+        return True
     except subprocess.TimeoutExpired:
         # The process alone, as a cluster's memory killer does: its workers have to notice by themselves.
         process.kill()

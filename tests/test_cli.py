@@ -123,11 +123,12 @@ def test_a_disk_that_takes_nothing_is_one_sentence(
     assert "cannot write some/file: the reason" in capsys.readouterr().err
 
 
-def test_an_output_that_is_a_file_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize("name", ["file", 300 * "x"])
+def test_an_output_that_cannot_be_a_folder_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    assert call(monkeypatch, "run", "smollm2-135m", "--output", str(tmp_path / "file")) == 2
+    assert call(monkeypatch, "run", "smollm2-135m", "--output", str(tmp_path / name)) == 2
     assert "cannot write" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "mine"
 

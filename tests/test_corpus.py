@@ -102,6 +102,11 @@ def test_a_folder_of_texts_has_a_passage_for_each_paragraph(tmp_path: Path) -> N
         ),
         ("qa.jsonl", '{"context": " ", "question": "b", "answers": []}', r"line 1: context: string should have at"),
         ("qa.jsonl", "\n", r"qa\.jsonl holds no text"),
+        (
+            "qa.jsonl",
+            json.dumps(ROW | {"title": "\ud800"}),
+            r"line 1: title: input should be a valid string, unable to",
+        ),
         ("squad.json", '{\n"data": oops}', r"squad\.json, line 2: not JSON: .* at column 9$"),
         ("squad.json", json.dumps(as_squad(context=3)), r"SQuAD's form: data\.0\.paragraphs\.0\.context: input should"),
         ("squad.json", "[]", r"squad\.json is not in SQuAD's form: input should be"),

@@ -134,6 +134,15 @@ def test_what_cannot_be_made_leaves_no_folder(model_folder: Path, tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
+def test_more_items_than_fit_are_refused_even_if_the_first_haystacks_have_few(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    few_first = recipe(model_folder, "data.items=[2, 12]", "seed=34")
+    with pytest.raises(BudgetError, match=r"with 12 items needs \d+ tokens, but max_tokens=600"):
+        generate(few_first, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_changed_text_of_the_users_own_is_refused(model_folder: Path, tmp_path: Path) -> None:
     essays = tmp_path / "essays"
     essays.mkdir()

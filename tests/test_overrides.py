@@ -16,6 +16,8 @@ from needlework.overrides import apply
         ("a.b=1e-4", {"a": {"b": 1e-4, "c": 0}, "d": None}),
         ("a.b='1e-4'", {"a": {"b": "1e-4", "c": 0}, "d": None}),
         ("a=null", {"a": None, "d": None}),
+        ('a="\\ud83d\\udcc4 #2: 1e5"', {"a": "\U0001f4c4 #2: 1e5", "d": None}),
+        ('a="2024"', {"a": "2024", "d": None}),
     ],
 )
 def test_a_value_is_changed_by_its_path(override: str, expected: dict[str, Any]) -> None:

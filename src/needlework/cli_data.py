@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,7 +100,7 @@ def synthetic(source: str, values: dict[str, Any], overrides: list[str] | None) 
 
 def changes(values: Mapping[str, Any], overrides: list[str] | None) -> list[str]:
     """Return the changes of a recipe: values that are given, and then overrides."""
-    return [f"{key}={value}" for key, value in values.items() if value is not None] + (overrides or [])
+    return [f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None] + (overrides or [])
 
 
 def checked(recipe: Recipe) -> Recipe:

@@ -142,6 +142,8 @@ def _on_one_line(text: str) -> str:
 
 
 Filled = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+# The constraint makes pydantic refuse what is no text: half of a surrogate pair.
+Title = Annotated[str, StringConstraints(strip_whitespace=True)]
 
 
 def _answers(value: Any) -> Any:
@@ -164,7 +166,7 @@ class _Paragraph(BaseModel):
 
 
 class _Article(BaseModel):
-    title: str = ""
+    title: Title = ""
     paragraphs: list[_Paragraph]
 
 
@@ -179,7 +181,7 @@ class _Row(BaseModel):
     context: Filled
     question: Filled
     answers: Annotated[list[Filled], BeforeValidator(_answers)]
-    title: str | None = None
+    title: Title | None = None
 
 
 def _read_squad(path: Path) -> Iterator[Passage]:

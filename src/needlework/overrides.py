@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from typing import Any
 
 import yaml
@@ -11,7 +12,7 @@ from needlework.errors import RecipeError
 
 
 def apply(values: dict[str, Any], override: str) -> None:
-    """Change one value, in place, by `a.b=value`; the value is YAML.
+    """Change one value, in place, by `a.b=value`; the value is YAML, or JSON, whose strings are strings.
 
     Raises:
         RecipeError: If it does not look like that, or leads through something that holds no keys.
@@ -27,6 +28,13 @@ def apply(values: dict[str, Any], override: str) -> None:
         section = section[parent]
         if not isinstance(section, dict):
             raise RecipeError(f"--set {override!r}: {parent} holds no keys.")
+    section[last] = _read(override, text)
+
+
+def _read(override: str, text: str) -> Any:
+    # YAML takes the two halves in which JSON writes an emoji for two characters.
+    with contextlib.suppress(ValueError):
+        return json.loads(text)
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -34,5 +42,5 @@ def apply(values: dict[str, Any], override: str) -> None:
     # YAML 1.1 takes 1e-4 for a string, which nobody means who does not put it in quotation marks.
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
-            value = float(text)
-    section[last] = value
+            return float(text)
+    return value

@@ -176,9 +176,10 @@ def test_what_a_ray_task_refuses_is_the_users_error(renderer: Renderer, tmp_path
 
 
 @pytest.mark.slow
-def test_a_ray_cluster_that_is_not_there_is_named(renderer: Renderer, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot reach a Ray cluster at 127\.0\.0\.1:1"):
-        export(dataset(renderer), FORMATS["messages"], tmp_path, {}, backends.on_ray("127.0.0.1:1"))
+@pytest.mark.parametrize("port", [1, 70_000])
+def test_a_ray_cluster_that_is_not_there_is_named(renderer: Renderer, tmp_path: Path, port: int) -> None:
+    with pytest.raises(UserError, match=rf"cannot reach a Ray cluster at 127\.0\.0\.1:{port}"):
+        export(dataset(renderer), FORMATS["messages"], tmp_path, {}, backends.on_ray(f"127.0.0.1:{port}"))
 
 
 def test_without_ray_the_command_to_install_it_is_named(

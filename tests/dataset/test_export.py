@@ -119,6 +119,13 @@ def test_files_of_someone_else_are_not_touched(data: SyntheticDataset, tmp_path:
     assert files(tmp_path) == {"train.jsonl": b"mine"}
 
 
+def test_someone_elses_manifest_is_not_touched(data: SyntheticDataset, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "an app"}')
+    with pytest.raises(DataError, match=r"manifest\.json is not the manifest of a dataset"):
+        export(data, FORMATS["openai"], tmp_path, {})
+    assert files(tmp_path) == {"manifest.json": b'{"name": "an app"}'}
+
+
 def damage(path: Path, how: str) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

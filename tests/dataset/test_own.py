@@ -81,10 +81,22 @@ def test_an_id_that_comes_twice_is_named_with_both_lines(path: Path, second: dic
     assert message in str(error.value)
 
 
-def test_a_paragraph_that_is_evaluated_on_is_refused(path: Path) -> None:
-    write(path, haystack(1), haystack(1, items=["Mine.", squad("eval")[3].text.replace(" ", "\n")]))
-    with pytest.raises(DataError, match=r"line 2: items\[1\] is a paragraph of the embedded evaluation text"):
+EVALUATED = squad("eval")[3].text
+
+
+@pytest.mark.parametrize(
+    ("more", "place"),
+    [
+        ({"items": ["Mine.", EVALUATED.replace(" ", "\n")]}, "items[1]"),
+        ({"items": [f"Read the text.\n\n{EVALUATED}"]}, "items[0]"),
+        ({"needles": [needle(0), needle(1) | {"question": f"{EVALUATED}\n\nWho?"}]}, "needles[1].question"),
+    ],
+)
+def test_a_paragraph_that_is_evaluated_on_is_refused(path: Path, more: dict[str, Any], place: str) -> None:
+    write(path, haystack(1), haystack(1, **more))
+    with pytest.raises(DataError) as error:
         read_rows(path, 8)
+    assert f"line 2: {place} holds a paragraph of the embedded evaluation text ({EVALUATED[:40]!r})" in str(error.value)
 
 
 def test_an_empty_file_is_refused(path: Path) -> None:

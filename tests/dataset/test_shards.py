@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from needlework.dataset.formats import FORMATS
-from needlework.dataset.shards import SHARD_HAYSTACKS, SHARD_TOKENS, Shards, is_whole, shard_size, write_file
+from needlework.dataset.shards import (
+    SHARD_HAYSTACKS,
+    SHARD_TOKENS,
+    Shards,
+    find_manifest,
+    is_whole,
+    shard_size,
+    write_file,
+)
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import DataError
 from needlework.models.chat import Renderer
@@ -71,6 +79,14 @@ def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
     entry = write_file(tmp_path, "file", chunks())  # type: ignore[arg-type]
     assert (tmp_path / "file").read_bytes() == b"firstsecond"
     assert entry == {"bytes": 11, "sha256": hashlib.sha256(b"firstsecond").hexdigest()}
+
+
+@pytest.mark.parametrize("content", ["[]", '{"name": "an app"}'])
+def test_someone_elses_manifest_is_refused(tmp_path: Path, content: str) -> None:
+    assert find_manifest(tmp_path / "manifest.json") is None
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(DataError, match=r"manifest\.json is not the manifest of a dataset: .* Give another folder"):
+        find_manifest(tmp_path / "manifest.json")
 
 
 def test_a_file_is_whole_missing_or_damaged(tmp_path: Path) -> None:

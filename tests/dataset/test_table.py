@@ -39,6 +39,22 @@ def test_a_seam_inside_a_token_is_refused() -> None:
         Table(draft(), Renderer(tokenizer))
 
 
+def test_a_large_table_is_not_tokenized_at_once(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, sizes = Table(draft(), renderer), []
+    cut = table._cut
+
+    def counting(texts: list[str], spans: list[tuple[int, int]]) -> list[list[int]]:
+        sizes.append(len(texts))
+        return cut(texts, spans)
+
+    monkeypatch.setattr(table, "_cut", counting)
+    monkeypatch.setattr("needlework.dataset.table.BATCH", 30_000)
+    table.cover(54321)
+    assert sizes[:3] == [30_000, 30_000, 30_000]
+    assert len(table.numbers) == 10**5
+    assert table.numbers[99_999] == renderer.encode([": 99999"])[0][-5:]
+
+
 def test_numbers_beyond_the_largest_are_refused(renderer: Renderer) -> None:
     table = Table(draft(), renderer)
     table.cover(54321)

@@ -106,6 +106,7 @@ def test_tags_that_could_run_code_are_refused_and_run_nothing(tmp_path: Path, ta
         (SIMPLE.replace("0.05", "1.5"), "frac_0 is 1.5"),
         (SIMPLE.replace("!!python/tuple [3, 4]", "!!python/tuple 3"), "expected a sequence node"),
         (SIMPLE + "]", "is not YAML"),
+        (SIMPLE + "date: 2024-13-01", "is not YAML: month must be in 1..12"),
         ("- 1", "should hold keys and values, not a list"),
     ],
 )

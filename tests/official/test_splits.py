@@ -242,6 +242,23 @@ def test_a_file_that_is_missing_is_written_again_and_a_damaged_one_refused(
         few()
 
 
+def test_files_without_a_manifest_are_completed_if_they_are_ours_and_else_not_touched(
+    tmp_path: Path, few: Callable[..., Any]
+) -> None:
+    first = few()
+    manifest, path = (tmp_path / "out" / f"{ALIAS}_seed0{end}" for end in (".json", "_eval_2.jsonl"))
+    manifest.unlink()
+    assert few() == first
+    manifest.unlink()
+    path.write_text("the script's own")
+    with pytest.raises(DataError, match=f"{path} was made otherwise, and no manifest explains it"):
+        few()
+    assert path.read_text() == "the script's own"
+    manifest.write_text("{}")
+    with pytest.raises(DataError, match="is not the manifest of a dataset"):
+        few()
+
+
 def test_all_samples_are_made_again_from_the_manifest(tmp_path: Path, few: Callable[..., Any]) -> None:
     manifest = few()
     again = samples(manifest["settings"])

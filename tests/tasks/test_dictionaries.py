@@ -51,6 +51,15 @@ def test_pieces_write_as_many_pairs_as_the_size_says() -> None:
     ]
 
 
+def test_the_longest_numbers_are_right_and_longer_ones_refused() -> None:
+    largest = np.nextafter(1.0, 0.0)
+    assert dictionaries.integers(np.array([0.0, largest]), (18,)).tolist()[0] == 10**17
+    assert len(str(dictionaries.integers(np.array([largest]), (18,))[0])) == 18
+    dictionaries.check_numbers("digits", (18,), 1, 9)
+    with pytest.raises(UserError, match=r"digits=\[3, 19\], but a number has at most 18 digits"):
+        dictionaries.check_numbers("digits", (3, 19), 1, 9)
+
+
 def test_scattered_places_differ_and_are_uniform() -> None:
     rng, seen = np.random.default_rng(0), Counter[tuple[int, ...]]()
     for _ in range(6000):

@@ -24,7 +24,7 @@ class Left:
         self, rng: np.random.Generator, capacity: int, num_needles: int = 1, *, depths: Sequence[float] | None = None
     ) -> Draft:
         rows = [f"{self.size} {num_needles} {depths} {number}" for number in rng.random(capacity)]
-        return Draft(type(self).__name__, "", rows, lambda num_items: Arrangement(np.arange(num_items), ()))
+        return Draft(type(self).__name__, "", rows, lambda num_items: Arrangement(num_items, (), ()))
 
     def min_items(self, num_needles: int) -> int:
         return self.size * num_needles

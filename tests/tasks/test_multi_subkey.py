@@ -179,11 +179,6 @@ def test_gold_positions_are_uniform_but_for_the_forced_front() -> None:
     assert stats.chisquare(np.bincount(positions, minlength=20), 3000 * expected).pvalue > 0.01
 
 
-def test_given_depths_place_the_needles() -> None:
-    haystack = make(MultiSubkey(), np.random.default_rng(0), 21, 3, depths=(1, 0.5, 0))
-    assert [needle.position for needle in haystack.needles] == [20, 10, 0]
-
-
 def test_one_more_item_adds_one_dictionary_and_changes_no_other() -> None:
     for seed in range(50):
         few, many = made(seed, 12, 4, subkey_digits=(2,)), made(seed, 13, 4, subkey_digits=(2,))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from needlework.errors import UserError
-from needlework.tasks import TASKS, make_task, planting
+from needlework.tasks import make_task, planting
 from needlework.tasks.draft import Asked, Draft, Pieces
 from needlework.tasks.protocol import make
 from tests.tasks.reading import dictionaries, is_near
@@ -127,7 +127,3 @@ def test_digits_are_those_asked_for(name: str) -> None:
     haystack = make(make_task(name, {"digits": [4, 5]}), np.random.default_rng(0), 40, 4)
     lengths = {len(str(n)) for pairs in dictionaries(haystack).values() for pair in pairs.items() for n in pair}
     assert lengths == {4, 5}
-
-
-def test_every_harder_task_is_registered() -> None:
-    assert set(HARDER) <= set(TASKS)

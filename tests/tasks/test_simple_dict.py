@@ -103,11 +103,6 @@ def test_needles_lie_in_different_dictionaries_while_there_are_enough() -> None:
         assert sorted(positions) == list(range(8))
 
 
-def test_given_depths_place_the_needles() -> None:
-    haystack = make(SimpleDict(), np.random.default_rng(0), 21, 5, depths=(0, 0.25, 0.5, 0.75, 1))
-    assert [needle.position for needle in haystack.needles] == [0, 5, 10, 15, 20]
-
-
 def test_one_more_item_adds_one_dictionary_and_changes_no_other() -> None:
     for seed in range(50):
         small, large = made(seed, 12, 4), made(seed, 13, 4)

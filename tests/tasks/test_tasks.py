@@ -18,6 +18,15 @@ def test_a_value_of_the_wrong_kind_is_one_sentence() -> None:
         make_task("simple_dict", {"key_digits": "three"})
 
 
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [("simple_dict", "keys_per_dict"), ("records", "kinds"), ("chain", "hops"), ("collect", "occurrences")],
+)
+def test_a_choice_of_nothing_is_refused(name: str, choice: str) -> None:
+    with pytest.raises(RecipeError, match=f"task {name}: {choice} is empty, and there is nothing to draw from"):
+        make_task(name, {choice: []})
+
+
 def test_an_unknown_task_suggests_the_nearest() -> None:
     with pytest.raises(RecipeError, match=r"no task 'simple_dct'\. Did you mean 'simple_dict'\?"):
         make_task("simple_dct", {})
@@ -47,6 +56,8 @@ def test_the_users_own_text_is_found_in_any_task_and_in_the_parts_of_a_mixture()
         ("niah", {}, True),
         ("mixture", {}, False),
         ("mixture", {"parts": {"absent": 1, "mdqa": {"weight": 2}}}, True),
+        ("mixture", {"parts": {"mixture": {"params": {"parts": {"absent": 1, "mdqa": 1}}}}}, True),
+        ("mixture", {"parts": {"mixture": {"params": {"parts": {"absent": 1}}}, "chain": 1}}, False),
     ],
 )
 def test_which_tasks_hold_real_text_is_known(name: str, params: dict[str, object], reads: bool) -> None:

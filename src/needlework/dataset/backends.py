@@ -153,7 +153,7 @@ def _connected(address: str) -> Any:
             # Ray itself would try for minutes.
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"cannot reach a Ray cluster at {address}: {reason}") from None
     # What it is doing is ours to show.

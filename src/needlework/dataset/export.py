@@ -19,7 +19,7 @@ from typing import Any
 
 from needlework.dataset.backends import Backend, serial
 from needlework.dataset.formats.base import Format, Whole
-from needlework.dataset.shards import WORK, Shards, is_whole, read_record, shard_size, write_file
+from needlework.dataset.shards import WORK, Shards, find_manifest, is_whole, read_record, shard_size, write_file
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import DataError
 from needlework.storage import difference, write_json
@@ -82,7 +82,7 @@ def _open(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
     Raises:
         DataError: If the folder holds something else.
     """
-    manifest = read_record(folder / MANIFEST)
+    manifest = find_manifest(folder / MANIFEST)
     found = manifest["settings"] if manifest else read_record(folder / SETTINGS)
     # Settings with a mistake, of which nothing was made, may be mended in place.
     if _is_untouched(folder):

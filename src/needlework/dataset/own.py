@@ -52,11 +52,14 @@ def read_rows(path: Path, max_needles: int) -> list[Row]:
 
 
 def _check_not_evaluated(path: Path, line: int, haystack: Haystack) -> None:
-    for index, item in enumerate(haystack.items):
-        if " ".join(item.split()) in _evaluated():
+    texts = {"preamble": haystack.preamble, **{f"items[{index}]": item for index, item in enumerate(haystack.items)}}
+    texts |= {f"needles[{index}].question": needle.question for index, needle in enumerate(haystack.needles)}
+    for place, text in texts.items():
+        # What was converted from chats has an instruction above the paragraph, or the question below it.
+        if found := _evaluated().intersection(" ".join(part.split()) for part in (text, *text.splitlines())):
             raise DataError(
-                f"{path}, line {line}: items[{index}] is a paragraph of the embedded evaluation text ({item[:40]!r}). "
-                f"Remove it: who trains on it can no longer evaluate."
+                f"{path}, line {line}: {place} holds a paragraph of the embedded evaluation text "
+                f"({min(found)[:40]!r}). Remove it: who trains on it can no longer evaluate."
             )
 
 

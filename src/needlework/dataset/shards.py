@@ -134,6 +134,22 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return value
 
 
+def find_manifest(path: Path) -> dict[str, Any] | None:
+    """Return what a manifest holds; None if there is none.
+
+    Raises:
+        DataError: If it is damaged, or someone else's file of that name.
+    """
+    manifest = read_record(path)
+    if manifest is None or (
+        isinstance(manifest, dict) and manifest.keys() >= {"settings", "haystacks", "rows", "files"}
+    ):
+        return manifest
+    raise DataError(
+        f"{path} is not the manifest of a dataset: it lacks settings, haystacks, rows or files. Give another folder."
+    )
+
+
 def is_whole(path: Path, entry: Mapping[str, object]) -> bool:
     """Return whether a file is there as it was written.
 

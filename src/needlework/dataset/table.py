@@ -19,6 +19,9 @@ from needlework.tasks.draft import Asked, Draft, Integers, Parts, Pieces
 LARGEST = 10**6
 """Tables hold the numbers below."""
 
+BATCH = 10**4
+"""Numbers that are tokenized together."""
+
 PADDING = -1
 
 
@@ -66,7 +69,9 @@ class Table:
         self._fragments = (*draft.contents.fragments, join)
         self.join = -1 - len(self._fragments)
         self._shortest = min(self._fragments, key=len)
-        self._fill(10**4)
+        self.numbers: list[list[int]] = []
+        """The ids of each number, by the number."""
+        self._fill(BATCH)
 
     def cover(self, number: int) -> None:
         """Make sure that all numbers up to this one are in the table.
@@ -81,9 +86,10 @@ class Table:
 
     def _fill(self, count: int) -> None:
         left = right = self._shortest
-        texts = [f"{left}{number}{right}" for number in range(count)]
-        spans = [(len(left), len(text) - len(right)) for text in texts]
-        self.numbers = self._cut(texts, spans)
+        # Not all at once, which a million would take gigabytes for.
+        for start in range(len(self.numbers), count, BATCH):
+            texts = [f"{left}{number}{right}" for number in range(start, min(count, start + BATCH))]
+            self.numbers += self._cut(texts, [(len(left), len(text) - len(right)) for text in texts])
         ids = [*self.numbers, *(self._ids("1", fragment, "1") for fragment in reversed(self._fragments)), []]
         # Pieces below 0 index these from behind: nothing, then the fragments.
         self.lengths = np.array([len(each) for each in ids])

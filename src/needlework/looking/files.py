@@ -15,7 +15,7 @@ import numpy.typing as npt
 from needlework.dataset.encoded import IGNORED
 from needlework.dataset.export import MANIFEST
 from needlework.dataset.formats.megatron import CODES, HEADER
-from needlework.dataset.shards import is_whole, read_record
+from needlework.dataset.shards import find_manifest, is_whole
 from needlework.errors import DataError
 
 MEGATRON = ("train.bin", "train.idx", "train_mask.bin", "train_mask.idx")
@@ -65,14 +65,10 @@ def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}.")
-    manifest = read_record(folder / name)
+    manifest = find_manifest(folder / name)
     if manifest is None:
         raise DataError(
             f"{folder} holds no finished dataset: it has no {name}, which `needlework generate` writes last."
-        )
-    if not isinstance(manifest, dict) or not manifest.keys() >= {"settings", "haystacks", "rows", "files"}:
-        raise DataError(
-            f"{folder / name} is not the manifest of a dataset: it lacks settings, haystacks, rows or files."
         )
     return manifest
 

@@ -179,7 +179,8 @@ def load(path: Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise RecipeError(f"cannot read the configuration {path}: {reason}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # PyYAML's own error does not cover a date that is none.
         raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except RecipeError as error:
         raise RecipeError(f"{path}, {error}") from None

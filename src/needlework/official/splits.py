@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from needlework.dataset.encoded import Encoded, encode
-from needlework.dataset.shards import is_whole, read_record
+from needlework.dataset.shards import find_manifest, is_whole
 from needlework.errors import BudgetError, DataError, RecipeError
 from needlework.haystack import Haystack
 from needlework.models.chat import Renderer
@@ -177,7 +177,7 @@ def generate(
         "needlework": importlib.metadata.version("needlework"),
     }
     manifest = output / f"{config.alias}_seed{seed}.json"
-    found = read_record(manifest) or {"settings": settings, "files": {}}
+    found = find_manifest(manifest) or {"settings": settings, "files": {}}
     if other := difference(found["settings"], settings):
         raise DataError(f"{manifest} is of other settings: {other}. Give another --output.")
     splits = _splits(config, seed, tokenizer)
@@ -197,15 +197,21 @@ def generate(
 
 
 def _write(split: Split, folder: Path, report: Callable[[], None]) -> dict[str, Any]:
-    """Write the file of a split and return what is known of it, for the manifest."""
+    """Write the file of a split and return what is known of it, for the manifest.
+
+    Raises:
+        DataError: If there is a file of that name with another content, such as one that the script wrote.
+    """
     lines, redrawn = [], 0
     for index in range(len(split)):
         row, again = split.sample(index)
         lines.append(json.dumps(row) + "\n")
         redrawn += again
         report()
-    content = "".join(lines).encode()
-    write_chunks(folder / split.file, [content])
+    content, path = "".join(lines).encode(), folder / split.file
+    if path.exists() and path.read_bytes() != content:
+        raise DataError(f"{path} was made otherwise, and no manifest explains it. Give another --output, or delete it.")
+    write_chunks(path, [content])
     return {
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),

@@ -60,6 +60,11 @@ def make_task(name: str, params: Mapping[str, Any]) -> Task:
         key: (value,) if isinstance(known[key].default, tuple) and not isinstance(value, (list, tuple)) else value
         for key, value in params.items()
     }
+    for key, value in wrapped.items():
+        if isinstance(known[key].default, tuple) and not value:
+            raise RecipeError(
+                f"task {name}: {key} is empty, and there is nothing to draw from. Give one value or more."
+            )
     try:
         return TypeAdapter(kind).validate_python(wrapped)
     except ValidationError as error:
@@ -80,8 +85,13 @@ def reads_text(name: str, params: Mapping[str, Any]) -> bool:
     """Return whether a task's haystacks hold real text, embedded or the user's, or those of a part of a mixture."""
     if name == "mixture":
         parts = params.get("parts", {})
-        return any(reads_text(part, given if isinstance(given, Mapping) else {}) for part, given in parts.items())
+        return any(reads_text(part, _params(given)) for part, given in parts.items())
     return any(each.name == "source" for each in dataclasses.fields(cast(Any, TASKS[name])))
+
+
+def _params(part: object) -> Mapping[str, Any]:
+    """Return the parameters of a mixture's part, which is a weight alone or has some beside it."""
+    return (part.get("params") or {}) if isinstance(part, Mapping) else {}
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

@@ -245,12 +245,18 @@ def check_seats(task: str, num_items: int, num_needles: int, keys_per_gold: int,
         )
 
 
+MOST_DIGITS = 18
+"""Of a number that fits 64 bits, whatever its digits."""
+
+
 def check_numbers(name: str, digits: Sequence[int], num_needles: int, needed: int) -> None:
-    """Check that there are enough numbers of so many digits to draw from until they differ.
+    """Check that numbers of so many digits can be drawn, and enough of them that they differ.
 
     Raises:
-        UserError: If there are not.
+        UserError: If they cannot.
     """
+    if max(digits, default=0) > MOST_DIGITS:
+        raise UserError(f"{name}={list(digits)}, but a number has at most {MOST_DIGITS} digits. Ask for fewer.")
     available = sum(9 * 10 ** (count - 1) for count in set(digits))
     if available < needed:
         raise UserError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +92,6 @@ class Draft:
     closing: str = ""
     first: str | None = None
     last: str | None = None
-    meta: dict[str, Any] | None = None
 
     def haystack(self, num_items: int, id: str) -> Haystack:
         """Return the haystack of the first `num_items` rows; its needles are named `id/0`, `id/1`, …"""
@@ -103,7 +101,7 @@ class Draft:
             name, question, answer = f"{id}/{number}", text(each.question), text(each.answer)
             needles.append(Needle(name, name, question, answer, each.accepted, each.position))
         items = tuple(self._items(arrangement))
-        return Haystack(id, self.task, self.preamble, items, tuple(needles), dict(self.meta or {}))
+        return Haystack(id, self.task, self.preamble, items, tuple(needles))
 
     def _items(self, arrangement: Arrangement) -> list[str]:
         order = arrangement.order

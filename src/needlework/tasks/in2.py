@@ -46,7 +46,7 @@ class IN2:
     """Most words of a segment: 96 words are 128 tokens at 4/3 tokens a word (SmolLM2 takes 1.34 for this text)."""
     multi_fraction: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of needles that ask about several segments; FILM-7B's data had 0.3 of 1.4 million."""
-    multi_segments: Annotated[tuple[Annotated[int, Field(ge=2)], ...], Field(min_length=1)] = (2, 3)
+    multi_segments: tuple[Annotated[int, Field(ge=2)], ...] = (2, 3)
     """Segments of such a needle, drawn uniformly from these."""
 
     def draft(

@@ -63,6 +63,12 @@ def test_the_recipes_training_settings_are_the_trainers(
     assert expected.items() <= found.items()
 
 
+@pytest.mark.parametrize(("warmup", "expected"), [(0, "constant"), (5, "constant_with_warmup")])
+def test_a_constant_rate_is_warmed_up_as_the_recipe_says(renderer: Renderer, warmup: int, expected: str) -> None:
+    for trainer, key in (("axolotl", "lr_scheduler"), ("llamafactory", "lr_scheduler_type")):
+        assert config(renderer, trainer, schedule="constant", warmup_steps=warmup)[key] == expected
+
+
 def test_axolotl_trains_on_the_answers_and_drops_nothing(renderer: Renderer) -> None:
     found = config(renderer, "axolotl")
     assert found["sequence_len"] > 600

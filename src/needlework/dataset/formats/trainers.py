@@ -7,6 +7,7 @@ counts rows. Their own defaults would cut long rows off, or drop them.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def axolotl(whole: Whole) -> Files:
         "gradient_accumulation_steps": train["batch_size"],
         "num_epochs": train["epochs"],
         "learning_rate": train["learning_rate"],
-        "lr_scheduler": train["schedule"],
+        "lr_scheduler": _schedule(train),
         "warmup_steps": train["warmup_steps"],
         "max_grad_norm": train["max_grad_norm"],
         "gradient_checkpointing": train["gradient_checkpointing"],
@@ -68,7 +69,7 @@ def axolotl(whole: Whole) -> Files:
         "logging_steps": 1,
         "seed": whole.settings["seed"],
     }
-    if (marker := _end_of_turn(whole)) != tokenizer.eos_token:
+    if (marker := _end_of_turn(whole)) not in ("", tokenizer.eos_token):
         config["eot_tokens"] = [marker]
     if train["trainable"] == "attention":
         config["unfrozen_parameters"] = [r"self_attn\..*_proj"]
@@ -106,7 +107,7 @@ def llamafactory(whole: Whole) -> Files:
         "gradient_accumulation_steps": train["batch_size"],
         "num_train_epochs": train["epochs"],
         "learning_rate": train["learning_rate"],
-        "lr_scheduler_type": train["schedule"],
+        "lr_scheduler_type": _schedule(train),
         "warmup_steps": train["warmup_steps"],
         "max_grad_norm": train["max_grad_norm"],
         "disable_gradient_checkpointing": not train["gradient_checkpointing"],
@@ -134,6 +135,12 @@ def llamafactory(whole: Whole) -> Files:
         ("dataset_info.json", [json.dumps({"needlework": dataset}, indent=2).encode() + b"\n"]),
         ("config.yaml", [_yaml("llamafactory-cli train config.yaml", config)]),
     ]
+
+
+def _schedule(train: Mapping[str, Any]) -> str:
+    """Return the schedule's name in transformers, whose `constant` knows no warm-up."""
+    schedule = str(train["schedule"])
+    return "constant_with_warmup" if schedule == "constant" and train["warmup_steps"] else schedule
 
 
 def _yaml(command: str, config: dict[str, Any]) -> bytes:
