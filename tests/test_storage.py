@@ -7,13 +7,34 @@ from typing import Any
 
 import pytest
 
-from needlework.storage import difference, write_chunks, write_json, write_text
+from needlework.errors import DataError
+from needlework.storage import checksum, difference, read_object, write_chunks, write_json, write_text
 
 
 def test_a_file_is_written_whole_with_its_folders(tmp_path: Path) -> None:
     write_json(tmp_path / "a" / "b.json", {"é": 1})
     assert (tmp_path / "a" / "b.json").read_text(encoding="utf-8") == '{\n  "é": 1\n}\n'
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]
+
+
+def test_an_object_is_read_as_it_was_written(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"é": [1]})
+    assert read_object(tmp_path / "a.json") == {"é": [1]}
+    assert read_object(tmp_path / "b.json") is None
+
+
+@pytest.mark.parametrize("content", [b'{"a": 1', b"[1]", b"\xff"])
+def test_a_damaged_object_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.json is damaged: it is no object of JSON"):
+        read_object(tmp_path / "a.json")
+
+
+def test_a_checksum_is_that_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert checksum(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    with pytest.raises(DataError, match=r"cannot read .*b: No such file"):
+        checksum(tmp_path / "b")
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from needlework.models.loading import fingerprint, license_of
 from needlework.recipe import Recipe
 from needlework.report import text
 from needlework.report.table import rows
-from needlework.storage import write_text
+from needlework.storage import read_object, write_text
 from needlework.tasks import reads_text
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -43,10 +43,10 @@ def complete(run: Path, before: Path, after: Path) -> None:
     """
     if not _path(run).exists():
         return
-    first, second = (_read(folder / "settings.json").get("model", {}) for folder in (before, after))
+    first, second = ((read_object(folder / "settings.json") or {}).get("model", {}) for folder in (before, after))
     is_base = first.get("name") == recipes.load(run / "recipe.yaml").model.name
     if is_base and second.get("fingerprint") == fingerprint(str(_path(run).parent)):
-        write_text(_path(run), render(run, _read(run / "comparison.json")))
+        write_text(_path(run), render(run, read_object(run / "comparison.json")))
 
 
 def render(run: Path, comparison: Mapping[str, Any] | None = None) -> str:
@@ -58,7 +58,7 @@ def render(run: Path, comparison: Mapping[str, Any] | None = None) -> str:
     """
     import jinja2
 
-    recipe, summary = recipes.load(run / "recipe.yaml"), _read(run / "train" / "summary.json")
+    recipe, summary = recipes.load(run / "recipe.yaml"), read_object(run / "train" / "summary.json") or {}
     real_text = recipe.data.file is None and reads_text(recipe.data.task, recipe.data.params)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -78,7 +78,7 @@ def render(run: Path, comparison: Mapping[str, Any] | None = None) -> str:
         embedded=f"{embedded.PACKAGE} {embedded.VERSION}" if recipe.model.name == embedded.NAME else "",
         real_text=real_text,
         data_facts=_data(recipe, summary),
-        training_facts=_training(recipe, summary, _read(run / "environment.json")),
+        training_facts=_training(recipe, summary, read_object(run / "environment.json") or {}),
         comparison=comparison,
         rows=rows(comparison) if comparison else (),
         verdict=text.verdict(comparison, None if recipe.data.file else summary["haystacks"]) if comparison else "",
@@ -165,8 +165,3 @@ def _name(model: str) -> str:
 
 def _path(run: Path) -> Path:
     return run / "train" / "model" / "README.md"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return value

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -12,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from needlework.benchmark_settings import Evaluate
 from needlework.downloads import local
-from needlework.errors import DataError, RecipeError
+from needlework.errors import RecipeError
 from needlework.progress import Progress
-from needlework.storage import difference, write_json, write_text
+from needlework.storage import checksum, difference, read_object, write_json, write_text
 
 if TYPE_CHECKING:
     from needlework.benchmarks import Benchmark, Draw, Fit
@@ -78,7 +76,7 @@ def measure(
     options = {"cache": cache(), "skip_too_long": skip_too_long}
     _begin(folder, settings, saved)
     summary: dict[str, Any] = {"model": name, "tokenizer": tokenizer, "benchmarks": {}, "measures": {}}
-    summary |= _read(folder / SUMMARY) | _read(folder / UNFINISHED)
+    summary |= (read_object(folder / SUMMARY) or {}) | (read_object(folder / UNFINISHED) or {})
     for benchmark in built:
         if benchmark.name not in summary["benchmarks"] or not _predictions(folder, benchmark.name).exists():
             entry = _ask(benchmark, backend, folder, progress, options)
@@ -164,7 +162,7 @@ def asked(chosen: Evaluate) -> dict[str, Any]:
         file = settings.get(name, {}).get("file")
         # What flenqa is given may be an id of the hub.
         if file and (name != "flenqa" or Path(file).exists()):
-            settings[name]["sha256"] = _checksum(local(file))
+            settings[name]["sha256"] = checksum(local(file))
     for name in ("flenqa", "perplexity", "drift"):
         if source := settings.get(name, {}).get("source"):
             settings[name]["text"] = digest(source)
@@ -232,14 +230,6 @@ def fitting(counter: Counter) -> Fit:
     return fit
 
 
-def _checksum(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}.") from None
-
-
 def _record(measure: Measure, folder: Path, progress: Progress) -> dict[str, Any]:
     """Measure, and return the entry of the summary."""
     from needlework.measures import record
@@ -253,9 +243,9 @@ def _record(measure: Measure, folder: Path, progress: Progress) -> dict[str, Any
 
 def _saved(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     """Return what a folder was begun with, checked against what it is to hold; benchmarks may be added to it."""
-    if not path.exists():
+    saved, asked = read_object(path), settings.get("benchmarks", {})
+    if saved is None:
         return None
-    saved, asked = _read(path), settings.get("benchmarks", {})
     shared = {name: section for name, section in saved.get("benchmarks", {}).items() if name in asked}
     here = {name: section for name, section in asked.items() if name in shared}
     if found := difference(saved | {"benchmarks": shared}, settings | {"benchmarks": here}):
@@ -267,23 +257,14 @@ def _saved(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
 
 def _finished(folder: Path) -> set[str] | None:
     """Return the benchmarks that were asked to the end; None where none were, or a file of one is gone."""
-    path, summary = folder / DONE, _read(folder / SUMMARY)
+    path, summary = folder / DONE, read_object(folder / SUMMARY)
+    if summary is None:
+        return None
     files = [_predictions(folder, name) for name in summary.get("benchmarks", ())]
     files += [_measurements(folder, name) for name in summary.get("measures", ())]
-    if not summary or not all(file.exists() for file in (path, *files)):
+    if not all(file.exists() for file in (path, *files)):
         return None
     return set(path.read_text(encoding="utf-8").split())
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return what a file of the folder holds; nothing where there is none."""
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise DataError(f"{path} is damaged: {error}. Give another --output, or delete the folder.") from None
-    return value
 
 
 def _predictions(folder: Path, name: str) -> Path:

@@ -149,6 +149,9 @@ def from_json(kind: type[Record], line: str, number: int = 1) -> Record:
         raise DataError(f"not a JSON record: {error.msg} at column {error.colno}") from None
     except UnicodeEncodeError:
         raise DataError("not text: it holds half of a surrogate pair, such as \\ud800") from None
+    except (ValueError, RecursionError):
+        # Python reads no number of more than 4,300 digits, and no depth of a thousand.
+        raise DataError("not a JSON record: it holds a number too long to be read, or is nested too deeply") from None
     record = _build(kind, value, str(number))
     if isinstance(record, Haystack):
         _check_positions(record)

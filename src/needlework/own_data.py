@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from needlework.errors import DataError, RecipeError
+from needlework.errors import RecipeError
 from needlework.recipe import OF_TASKS, Data, Recipe
+from needlework.storage import checksum
 
 if TYPE_CHECKING:
     from needlework.dataset.own import OwnDataset
@@ -65,7 +65,7 @@ def pin(recipe: Recipe, begun: Recipe | None = None) -> Recipe:
     noted = recipe.data.sha256
     if noted is None and begun is not None and begun.data.file == recipe.data.file:
         noted = begun.data.sha256
-    found = _checksum(_file(recipe))
+    found = checksum(_file(recipe))
     if noted not in (None, found):
         raise RecipeError(
             f"{recipe.data.file} has changed: its sha256 was {noted[:12]}… when the training was set up and is "
@@ -77,11 +77,3 @@ def pin(recipe: Recipe, begun: Recipe | None = None) -> Recipe:
 def _file(recipe: Recipe) -> Path:
     assert recipe.data.file is not None
     return Path(recipe.data.file)
-
-
-def _checksum(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}.") from None

@@ -6,7 +6,6 @@ Stages meet at files: each writes its marker last, and one whose marker is there
 from __future__ import annotations
 
 import gc
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +17,7 @@ from needlework.errors import ModelError, RecipeError
 from needlework.evaluation import asked, build_benchmarks, build_general, measure
 from needlework.progress import Progress, Silent
 from needlework.recipe import Model, Recipe
-from needlework.storage import difference, write_json, write_text
+from needlework.storage import difference, read_object, write_json, write_text
 from needlework.train import trackers
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
     recipe = _settle(recipe, output)
     if is_finished(output):
         progress.say(f"Nothing to do: {output} is finished.")
-        return _load(output / "comparison.json")
+        return read_object(output / "comparison.json") or {}
     if not (output / "train" / "summary.json").exists():
         trackers.check(recipe.train.trackers)
         check_training(recipe, _renderer(recipe.model, progress), progress)
@@ -89,10 +88,10 @@ def evaluate(
     progress, path, asking = progress or Silent(), folder / "settings.json", asking or backends.Asking()
     if asking.backend != "hf":
         refuse_weights(benchmarks, asking.backend)
-    if model.precision == "auto" and path.exists():
+    if model.precision == "auto" and (saved := read_object(path)):
         # Settled when the evaluation began: one in two precisions would mean nothing.
         # A server's answers have none, and `measure` refuses their folder.
-        model = model.model_copy(update={"precision": _load(path)["model"].get("precision", "auto")})
+        model = model.model_copy(update={"precision": saved.get("model", {}).get("precision", "auto")})
     model = _with_precision(model)
     settings: dict[str, Any] = {
         "model": model.model_dump(mode="json") | {"fingerprint": fingerprint(model.name), "backend": asking.backend},
@@ -273,11 +272,6 @@ def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> No
             pass
     if recipe.train.check:
         data.held_out(recipe.train.check.needles)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return value
 
 
 def make_renderer(model: Model, conversation: bool = False) -> Renderer:

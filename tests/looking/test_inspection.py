@@ -109,3 +109,12 @@ def test_conversations_have_a_row_for_each_haystack(data: SyntheticDataset, tmp_
     found = look(finish(tmp_path, rows=6), talk)
     assert found.tokens.tolist() == [talk.renderer.count(haystack) for haystack in talk]
     assert len(found.sample.depths) == 12
+
+
+@pytest.mark.parametrize("key", ["format", "seed", "data"])
+def test_a_manifest_whose_settings_lack_something_is_named(data: SyntheticDataset, export: Path, key: str) -> None:
+    manifest = json.loads((export / "manifest.json").read_text())
+    del manifest["settings"][key]
+    (export / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=rf"manifest\.json is damaged: its settings lack '{key}'"):
+        look(export, data)

@@ -139,3 +139,23 @@ def test_a_character_of_several_tokens_is_shown_once(renderer: Renderer) -> None
     assert len(ids) > len("né 東 x")
     assert _supervised(renderer, ids, plain=False).plain == "né 東 x"
     assert _supervised(renderer, ids, plain=True).plain == "«né 東 x»"
+
+
+def test_text_of_the_user_is_shown_as_it_is_and_commands_no_terminal(data: SyntheticDataset) -> None:
+    needle = Needle("0/0", "0/0", "Which [/b]?", "An answer.", ("gold",), 1)
+    haystack = Haystack("0", "own", "Read \x1b[2J", ("[bold]first[/x]", "The \x1b]0;gold\x07 item.", "last"), (needle,))
+
+    class Own:
+        renderer, max_tokens = data.renderer, 900
+
+        def __getitem__(self, index: int) -> Haystack:
+            return haystack
+
+        def place(self, index: int) -> str:
+            return "line 1"
+
+    shown = page(Own(), 0)  # type: ignore[arg-type]
+    assert "[bold]first[/x]" in shown
+    assert "Which [/b]?" in shown
+    assert "The ␛]0;«gold»␇ item." in shown
+    assert "Read ␛[2J" in shown

@@ -19,10 +19,10 @@ from typing import Any
 
 from needlework.dataset.backends import Backend, serial
 from needlework.dataset.formats.base import Format, Whole
-from needlework.dataset.shards import WORK, Shards, find_manifest, is_whole, read_record, shard_size, write_file
+from needlework.dataset.shards import WORK, Shards, find_manifest, is_whole, shard_size, write_file
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import DataError
-from needlework.storage import difference, write_json
+from needlework.storage import difference, read_object, write_json
 
 MANIFEST = "manifest.json"
 SETTINGS = f"{WORK}/settings.json"
@@ -83,7 +83,7 @@ def _open(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
         DataError: If the folder holds something else.
     """
     manifest = find_manifest(folder / MANIFEST)
-    found = manifest["settings"] if manifest else read_record(folder / SETTINGS)
+    found = manifest["settings"] if manifest else read_object(folder / SETTINGS)
     # Settings with a mistake, of which nothing was made, may be mended in place.
     if _is_untouched(folder):
         write_json(folder / SETTINGS, settings)

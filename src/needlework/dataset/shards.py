@@ -9,7 +9,6 @@ compared with its checksum before an export goes on.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, TypedDict
 from needlework.dataset.formats.base import Format, Shard
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import DataError
-from needlework.storage import write_chunks, write_json
+from needlework.storage import read_object, write_chunks, write_json
 
 WORK = ".export"
 """Folder, in that of the dataset, of what only an unfinished export needs."""
@@ -97,7 +96,7 @@ class Shards:
         """Return what the markers say."""
         entries: Entries = {}
         for number in range(len(self)):
-            entries |= read_record(self._marker(number)) or {}
+            entries |= read_object(self._marker(number)) or {}
         return entries
 
     def _marker(self, number: int) -> Path:
@@ -119,28 +118,13 @@ def write_file(folder: Path, name: str, chunks: Iterable[bytes | memoryview]) ->
     return {"bytes": size, "sha256": digest.hexdigest()}
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
-    """Return what a file of JSON holds; None if there is none.
-
-    Raises:
-        DataError: If it is damaged.
-    """
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        raise DataError(f"{path} is damaged: it is not JSON. Give another --output, or delete the folder.") from None
-    return value
-
-
 def find_manifest(path: Path) -> dict[str, Any] | None:
     """Return what a manifest holds; None if there is none.
 
     Raises:
         DataError: If it is damaged, or someone else's file of that name.
     """
-    manifest = read_record(path)
+    manifest = read_object(path)
     if manifest is None or (
         isinstance(manifest, dict) and manifest.keys() >= {"settings", "haystacks", "rows", "files"}
     ):

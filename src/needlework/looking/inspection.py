@@ -117,6 +117,10 @@ def inspect(
         DataError: If there is no finished export, or a file is missing, damaged or cannot be read.
     """
     manifest = read_manifest(folder, name)
+    try:
+        _described(manifest["settings"])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder / name} is damaged: its settings lack {error}. Generate the dataset again.") from None
     files, haystacks, total = manifest["files"], int(manifest["haystacks"]), int(manifest["rows"])
     verify(folder, files)
     per_haystack = max(1, total // max(1, haystacks))
@@ -201,7 +205,7 @@ def table(inspection: Inspection) -> Group:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
-    title = f"{_described(settings)[0]}, seed {settings['seed']}, as {settings['format']} in {inspection.folder}"
+    title = f"{_described(settings)[0]} in {inspection.folder}"
     for name, value in _figures(inspection).items():
         grid.add_row(name, value)
     parts: list[Text | Table] = [Text(title, style="bold"), Text(), grid, Text()]
@@ -220,10 +224,12 @@ def table(inspection: Inspection) -> Group:
 
 
 def _described(settings: Mapping[str, Any]) -> tuple[str, int]:
-    """Return the name and the token budget of a dataset."""
+    """Return what a dataset is, and its token budget."""
     if official := settings.get("official"):
-        return official["alias"], official["task_kwargs"]["max_token"]
-    return settings["data"]["task"], settings["data"]["max_tokens"]
+        name, max_tokens = official["alias"], official["task_kwargs"]["max_token"]
+    else:
+        name, max_tokens = settings["data"]["task"], settings["data"]["max_tokens"]
+    return f"{name}, seed {settings['seed']}, as {settings['format']}", max_tokens
 
 
 def _figures(inspection: Inspection) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from needlework.haystack import Haystack, Needle
 from needlework.models.chat import Renderer
+from needlework.report.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -94,11 +95,11 @@ def _chat(haystack: Haystack, renderer: Renderer, answer: Text, *, full: bool, p
         # The template changed the message, as by stripping it.
         before, after = "", "\n"
     grid = _grid()
-    grid.add_row("", Text.assemble((before, MARKER), haystack.preamble))
+    grid.add_row("", Text.assemble((before, MARKER), visible(haystack.preamble)))
     grid.add_row()
     _add_items(grid, haystack, full=full, plain=plain)
     grid.add_row()
-    grid.add_row("", Text.assemble(needle.question, (after, MARKER), answer))
+    grid.add_row("", Text.assemble(visible(needle.question), (after, MARKER), answer))
     return grid
 
 
@@ -115,7 +116,7 @@ def _add_items(grid: Table, haystack: Haystack, *, full: bool, plain: bool) -> N
             spans = _merged(span for pairs in gold for span in pairs.get(index, ()))
             grid.add_row(f"{','.join(map(str, asked))} ▸", _marked(item, spans, [GOLD], plain))
         else:
-            grid.add_row("", item if full else _shortened(item))
+            grid.add_row("", Text(visible(item if full else _shortened(item))))
 
 
 def _others(haystack: Haystack, answers: Sequence[Text], *, full: bool) -> Table:
@@ -125,7 +126,7 @@ def _others(haystack: Haystack, answers: Sequence[Text], *, full: bool) -> Table
     grid = _grid()
     for number, (needle, answer) in enumerate(zip(haystack.needles, answers, strict=True), start=1):
         if number > 1:
-            grid.add_row(f"{number} ▸", Text.assemble(f"{needle.question}\n" if full else "", answer))
+            grid.add_row(f"{number} ▸", Text.assemble(f"{visible(needle.question)}\n" if full else "", answer))
     return grid
 
 
@@ -163,11 +164,11 @@ def _marked(text: str, spans: Sequence[Span], styles: Sequence[str], plain: bool
 
     marked, last = Text(), 0
     for number, (start, end) in enumerate(spans):
-        marked.append(text[last:start])
-        inside = text[start:end]
+        marked.append(visible(text[last:start]))
+        inside = visible(text[start:end])
         marked.append(f"«{inside}»" if plain else inside, "" if plain else styles[number % len(styles)])
         last = end
-    return marked.append(text[last:])
+    return marked.append(visible(text[last:]))
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:
