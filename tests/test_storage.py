@@ -26,7 +26,7 @@ def test_an_object_is_read_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b'{"a": 1', b"[1]", b"\xff"])
 def test_a_damaged_object_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"a\.json is damaged: it is no object of JSON"):
+    with pytest.raises(DataError, match=r"a\.json is damaged: it is not a JSON object"):
         read_object(tmp_path / "a.json")
 
 

@@ -34,7 +34,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise DataError(f"{path} is damaged: it is no object of JSON. Give another --output, or delete the folder.")
+        raise DataError(f"{path} is damaged: it is not a JSON object. Give another --output, or delete the folder.")
     return value
 
 

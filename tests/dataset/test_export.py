@@ -167,7 +167,7 @@ def test_a_damaged_file_of_a_finished_export_is_refused_and_written_again_when_d
 def test_a_damaged_record_is_refused(data: SyntheticDataset, tmp_path: Path, file: str) -> None:
     interrupted(data, "messages", tmp_path, 2)
     (tmp_path / file).write_text("{")
-    with pytest.raises(DataError, match="is not JSON"):
+    with pytest.raises(DataError, match="is not a JSON object"):
         export(data, FORMATS["messages"], tmp_path, {})
 
 

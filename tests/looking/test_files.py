@@ -63,7 +63,9 @@ def test_a_folder_without_a_manifest_is_not_finished(data: SyntheticDataset, tmp
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize(("text", "fault"), [("{", "not JSON"), ("[]", "lacks settings"), ('{"files": {}}', "lacks")])
+@pytest.mark.parametrize(
+    ("text", "fault"), [("{", "not a JSON object"), ("{}", "lacks settings"), ('{"files": {}}', "lacks")]
+)
 def test_a_manifest_that_is_none_is_refused(tmp_path: Path, text: str, fault: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(DataError, match=fault):

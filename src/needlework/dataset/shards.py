@@ -125,9 +125,7 @@ def find_manifest(path: Path) -> dict[str, Any] | None:
         DataError: If it is damaged, or someone else's file of that name.
     """
     manifest = read_object(path)
-    if manifest is None or (
-        isinstance(manifest, dict) and manifest.keys() >= {"settings", "haystacks", "rows", "files"}
-    ):
+    if manifest is None or manifest.keys() >= {"settings", "haystacks", "rows", "files"}:
         return manifest
     raise DataError(
         f"{path} is not the manifest of a dataset: it lacks settings, haystacks, rows or files. Give another folder."
