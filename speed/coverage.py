@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from needlework.report.margin import judge, needed_to_judge
 from needlework.report.power import needed
-from needlework.report.statistics import contrast, exact_p, interval
+from needlework.report.statistics import change_interval, contrast, exact_p, rate_interval
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -73,8 +73,8 @@ def coverage(design: Design, trials: int, seed: int = 0) -> dict[str, float]:
     for _ in range(trials):
         before, after, clusters = design.draw(rng)
         found["discordant"] += float(np.mean(before != after))
-        found["rate"] += _covers(interval(before, clusters), design.before)
-        found["change"] += _covers(interval(after - before, clusters, signed=True), truth)
+        found["rate"] += _covers(rate_interval(before, clusters), design.before)
+        found["change"] += _covers(change_interval(after - before, clusters), truth)
         found["p"] += exact_p(after - before, clusters) < 0.05
     return {name: count / trials for name, count in found.items()}
 
@@ -113,7 +113,7 @@ def judgements(
             whole = rng.random(clusters) < 0.5
             chance = np.where(whole[index], rng.random(clusters)[index], chance)
         change = np.where(chance < loss, -1.0, np.where(chance < loss + gain, 1.0, 0.0))
-        low, high = interval(change, index, signed=True)
+        low, high = change_interval(change, index)
         said[judge({"clusters": clusters, "change": change.mean(), "low": low, "high": high}, margin)] += 1
     return {name: count / trials for name, count in said.items()}
 

@@ -19,6 +19,7 @@ from needlework.report import text
 from needlework.report.table import rows
 from needlework.storage import read_object, write_text
 from needlework.tasks import reads_text
+from needlework.visible import visible
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 VERSIONS = ("needlework", "torch", "transformers", "peft", "python")
@@ -89,7 +90,7 @@ def render(run: Path, comparison: Mapping[str, Any] | None = None) -> str:
 def plain(given: str) -> str:
     """Return any text as one line of Markdown that reads as it was given, and can begin or end nothing."""
     # An underscore between letters means itself.
-    return re.sub(r"[\\`*\[\]<>|#~&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text.visible(" ".join(given.split())))
+    return re.sub(r"[\\`*\[\]<>|#~&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", visible(" ".join(given.split())))
 
 
 def _metadata(recipe: Recipe) -> str:

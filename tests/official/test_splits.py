@@ -238,7 +238,7 @@ def test_a_file_that_is_missing_is_written_again_and_a_damaged_one_refused(
     with pytest.raises(DataError, match=f"{path} is damaged"):
         few()
     (tmp_path / "out" / f"{ALIAS}_seed0.json").write_text("{")
-    with pytest.raises(DataError, match="is not JSON"):
+    with pytest.raises(DataError, match="is not a JSON object"):
         few()
 
 

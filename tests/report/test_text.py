@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from needlework.report import verdict
-from needlework.report.text import Pair, clip, direction, examples, fates, model_name, percent, points, visible
+from needlework.report.text import Pair, clip, direction, examples, fates, model_name, percent, points
 from tests.report.conftest import SAME, compared, demo, prediction, row
 
 
@@ -99,8 +99,3 @@ def test_a_clipped_text_shows_what_was_asked_for() -> None:
     assert clip(text, 40, ["NEEDLE"]).startswith("…a")
     assert "needle" in clip(text, 40, ["NEEDLE"])
     assert all(len(clip(text, 40, around)) <= 40 for around in (["a"], ["b"], ["needle"], ["absent"]))
-
-
-def test_control_characters_become_visible() -> None:
-    assert visible("a\x00b\x1b[31m\x7f\u202e\ud800\x85\n\t") == "a␀b␛[31m␡[U+202E][U+D800][U+0085]\n\t"
-    assert visible("naïve 漢字 👩\u200d🚀") == "naïve 漢字 👩\u200d🚀"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from needlework.haystack import Haystack, Needle
 from needlework.models.chat import Renderer
-from needlework.report.text import visible
+from needlework.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Group

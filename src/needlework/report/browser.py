@@ -8,7 +8,8 @@ from typing import Any
 from needlework.haystack import Prediction
 from needlework.report.drawing import RUNS
 from needlework.report.run import Answers, Run
-from needlework.report.text import clip, visible
+from needlework.report.text import clip
+from needlework.visible import visible
 
 MOST = 2_000
 """Characters of a text that the page holds; of a longer one it says the length."""

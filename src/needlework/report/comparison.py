@@ -17,9 +17,9 @@ from needlework.report.pairing import Pair, pair, read_answers
 from needlework.report.statistics import LEVEL, clusters_of, contrast, holm, row
 
 METHOD = (
-    "Paired by needle. Needles that share a question or a context form a cluster; 95 % intervals by cluster "
-    "bootstrap (expanded percentile, 10,000 resamples), p by the exact sign-flip test on clusters. The p of a "
-    "benchmark's positions, of its lengths, and of both together are each adjusted for their number by Holm."
+    "Paired by needle. Needles that share a question or a context form a cluster; 95 % intervals of changes by cluster "
+    "bootstrap (expanded percentile, 10,000 resamples), of rates by Korn and Graubard; p by the exact sign-flip test. "
+    "The p of a benchmark's positions, of its lengths, and of both together are each adjusted for their number by Holm."
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from needlework.report import charts, measure_charts, text
 from needlework.report.drawing import Figure
 from needlework.report.run import Run
+from needlework.visible import visible
 
 _MOST_VALUES = 20
 """Rows of a measure's table; a model has hundreds of heads."""
@@ -71,7 +72,7 @@ def measures(run: Run) -> list[Measure]:
             continue
         values = [side.measures[name] for side in sides]
         labels = [run.labels[0], *(side.label for side in sides)]
-        title = text.visible(run.measure_titles.get(name, name.replace("_", " ").capitalize()))
+        title = visible(run.measure_titles.get(name, name.replace("_", " ").capitalize()))
         tables = []
         for side, each in zip(sides, values, strict=True):
             rows = measure_charts.ranked(each, _MOST_VALUES)

@@ -16,6 +16,7 @@ from needlework.report.drawing import Figure, interactive, save, vegalite_versio
 from needlework.report.run import Run, Side, load
 from needlework.report.runs import left_out
 from needlework.storage import write_text
+from needlework.visible import visible
 
 if TYPE_CHECKING:
     import jinja2
@@ -115,7 +116,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
         # All that is printed passes here, so no text of a model reaches the page with control characters.
-        finalize=lambda value: text.visible(value) if type(value) is str else value,
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
     filters: dict[str, Callable[..., Any]] = {
         each.__name__: each

@@ -13,6 +13,7 @@ from needlework.errors import DataError
 from needlework.haystack import Prediction
 from needlework.report import text
 from needlework.report.pairing import Answered, pair, read_answers
+from needlework.visible import visible
 
 _ROW = ("n", "clusters", "before", "before_low", "before_high", "after", "after_low", "after_high",
         "change", "low", "high", "p")  # fmt: skip
@@ -143,7 +144,7 @@ def _benchmark(where: str, each: Any) -> dict[str, Any]:
     skipped = _table(where, each, "skipped")
     if skipped:
         _require(f"{where}, skipped", skipped, ("before", "after"), numbers=True)
-    return {"title": text.visible(str(each["title"])), "overall": each["overall"], "skipped": skipped} | tables | shape
+    return {"title": visible(str(each["title"])), "overall": each["overall"], "skipped": skipped} | tables | shape
 
 
 def _table(where: object, value: dict[str, Any], name: str) -> dict[str, Any]:

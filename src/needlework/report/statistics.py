@@ -30,23 +30,47 @@ def cluster_sums(values: npt.ArrayLike, clusters: npt.ArrayLike) -> tuple[Floats
     return sums.astype(np.float64), np.bincount(index).astype(np.float64)
 
 
-def interval(
-    values: npt.ArrayLike, clusters: npt.ArrayLike, *, signed: bool = False, level: float = LEVEL
-) -> tuple[float, float]:
-    """Return a confidence interval of the mean by cluster bootstrap.
+def rate_interval(hits: npt.ArrayLike, clusters: npt.ArrayLike) -> tuple[float, float]:
+    """Return a confidence interval of a rate: Clopper and Pearson's, of as many needles as the clusters are worth.
+
+    Korn and Graubard (Survey Methodology 1998) divide the needles by the design effect, and make up for a variance that
+    is estimated from few clusters. Near 0 and 1 a bootstrap covers less than it says.
+
+    Args:
+        hits: One outcome, 0 or 1, each needle, shape [N].
+        clusters: The cluster of each, shape [N].
+    """
+    from scipy.stats import beta, norm, t
+
+    count, number = len(np.unique(np.asarray(clusters))), np.size(hits)
+    rate = float(np.asarray(hits, dtype=np.float64).mean())
+    if count < 2:
+        # One cluster says nothing about how clusters vary.
+        return 0.0, 1.0
+    tail, deff = (1 - LEVEL) / 2, design_effect(hits, clusters)
+    if rate in (0, 1) or deff < 1e-9:
+        effective = float(count)  # No cluster differs from another.
+    else:
+        effective = min(number, (number - 1) / deff * (norm.ppf(tail) / t.ppf(tail, count - 1)) ** 2)
+    seen = effective * rate
+    low = beta.ppf(tail, seen, effective - seen + 1) if rate > 0 else 0.0
+    high = beta.ppf(1 - tail, seen + 1, effective - seen) if rate < 1 else 1.0
+    return float(low), float(high)
+
+
+def change_interval(differences: npt.ArrayLike, clusters: npt.ArrayLike) -> tuple[float, float]:
+    """Return a confidence interval of a change by cluster bootstrap.
 
     It is the expanded percentile interval (Hesterberg 2015, section 4.3): the percentile interval at a
     level that makes up for the bootstrap's narrowness with few clusters.
 
     Args:
-        values: One outcome, or one difference of two outcomes, each needle, shape [N].
+        differences: Of two outcomes, each needle, shape [N].
         clusters: The cluster of each, shape [N].
-        signed: Whether values may be negative, as differences are.
-        level: Coverage.
     """
-    sums, sizes = cluster_sums(values, clusters)
-    low, high = _bootstrap(sums[:, None], sizes[:, None], np.ones(1), level)
-    return max(-1.0 if signed else 0.0, low), min(1.0, high)
+    sums, sizes = cluster_sums(differences, clusters)
+    low, high = _bootstrap(sums[:, None], sizes[:, None], np.ones(1))
+    return max(-1.0, low), min(1.0, high)
 
 
 def contrast(
@@ -75,16 +99,16 @@ def contrast(
     np.add.at(sums, (index, strata[counted]), values[counted])
     np.add.at(sizes, (index, strata[counted]), 1)
     sums, sizes, weighted = sums[:, weighted != 0], sizes[:, weighted != 0], weighted[weighted != 0]
-    low, high = _bootstrap(sums, sizes, weighted, LEVEL)
+    low, high = _bootstrap(sums, sizes, weighted)
     most = 2.0 if signed else 1.0
     return float(sums.sum(0) / sizes.sum(0) @ weighted), max(-most, low), min(most, high)
 
 
-def _bootstrap(sums: Floats, sizes: Floats, weights: Floats, level: float) -> tuple[float, float]:
+def _bootstrap(sums: Floats, sizes: Floats, weights: Floats) -> tuple[float, float]:
     """Return the interval of the weighted sum of strata's means, given sums and sizes of shape [C, S]."""
     from scipy.stats import norm, t
 
-    count = len(sums)
+    count, tail = len(sums), (1 - LEVEL) / 2
     if count < 2:
         # One cluster says nothing about how clusters vary.
         return -np.inf, np.inf
@@ -92,14 +116,14 @@ def _bootstrap(sums: Floats, sizes: Floats, weights: Floats, level: float) -> tu
         means = sums / sizes
         if np.all(np.nanmax(means, axis=0) == np.nanmin(means, axis=0)):
             # Resampling cannot see what happened in no cluster; so many clusters rule out rarer events only.
-            unseen = 1 - ((1 - level) / 2) ** (1 / (sizes > 0).sum(axis=0).min())
+            unseen = 1 - tail ** (1 / (sizes > 0).sum(axis=0).min())
             point = float(np.nanmax(means, axis=0) @ weights)
             return float(point - unseen), float(point + unseen)
         # A resample without any needle of some stratum has no mean there, and is left out.
         drawn = _resampled(np.hstack([sums, sizes]))
         draws = (drawn[:, : len(weights)] / drawn[:, len(weights) :]) @ weights
-    tail = norm.cdf(np.sqrt(count / (count - 1)) * t.ppf((1 - level) / 2, count - 1))
-    low, high = np.nanquantile(draws, [tail, 1 - tail])
+    expanded = norm.cdf(np.sqrt(count / (count - 1)) * t.ppf(tail, count - 1))
+    low, high = np.nanquantile(draws, [expanded, 1 - expanded])
     return float(low), float(high)
 
 
@@ -212,7 +236,8 @@ def row(before: npt.ArrayLike, after: npt.ArrayLike, clusters: npt.ArrayLike) ->
         "discordant": np.abs(change).mean(),
         "design_effect": design_effect(change, clusters),
     }
-    for prefix, values in (("before_", before), ("after_", after), ("", change)):
-        numbers[prefix + "low"], numbers[prefix + "high"] = interval(values, clusters, signed=prefix == "")
+    numbers["before_low"], numbers["before_high"] = rate_interval(before, clusters)
+    numbers["after_low"], numbers["after_high"] = rate_interval(after, clusters)
+    numbers["low"], numbers["high"] = change_interval(change, clusters)
     count = {"n": len(before), "clusters": len(np.unique(np.asarray(clusters)))}
     return count | {name: round(float(number), 6) for name, number in numbers.items()} | {"p": numbers["p"]}

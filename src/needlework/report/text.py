@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -10,6 +9,7 @@ from typing import Any
 
 from needlework.haystack import LOWER_IS_BETTER, Prediction
 from needlework.report.margin import MARGIN, judge
+from needlework.visible import visible
 
 Row = Mapping[str, float]
 """A row of comparison.json: before, after and change as rates between 0 and 1, with their intervals."""
@@ -17,7 +17,6 @@ Row = Mapping[str, float]
 KEPT = frozenset({"knowledge", "known_unknowns", "mmlu", "hellaswag", "gsm8k", "triviaqa", "nq_open"})
 """Benchmarks that finetuning should leave as they are: their question is harm, not gain."""
 
-_BLANKS = str.maketrans("", "", "\n\t")
 _FEW = 100
 _MINUS = "\N{MINUS SIGN}"
 _LEAP = 0.3
@@ -273,21 +272,3 @@ def clip(text: str, length: int, around: Sequence[str] = ()) -> str:
     start = min(max(0, found - length // 2), len(text) - length)
     head, tail = ("…" if start else ""), ("…" if start + length < len(text) else "")
     return head + text[start + len(head) : start + length - len(tail)].strip() + tail
-
-
-def visible(text: str) -> str:
-    """Return text with each control character replaced by a symbol that can be seen.
-
-    Outputs of a model are untrusted: a bidirectional override would reorder what the reader sees, and a lone
-    surrogate, which JSON can spell, could not be written as UTF-8 at all.
-    """
-    # Most text has nothing to replace, and is recognised many times faster than its characters.
-    return text if text.translate(_BLANKS).isprintable() else "".join(map(_symbol, text))
-
-
-def _symbol(char: str) -> str:
-    # Joiners shape emoji and whole scripts, so they stay.
-    if char in "\n\t\u200c\u200d" or unicodedata.category(char) not in ("Cc", "Cf", "Cs"):
-        return char
-    code = ord(char)
-    return chr(0x2400 + code) if code < 32 else "\u2421" if code == 127 else f"[U+{code:04X}]"
