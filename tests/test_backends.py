@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +13,7 @@ from needlework.backends import Asking, describe, measuring
 from needlework.benchmark_settings import Evaluate, Knowledge
 from needlework.inference.hf import HFBackend
 from needlework.models.chat import Renderer
+from needlework.models.loading import load_model
 from needlework.recipe import Model
 
 
@@ -29,6 +32,25 @@ def kept(model: Model, folder: Path, facts: int = 4, asking: Asking | None = Non
     pipeline.evaluate(model, Evaluate(knowledge=Knowledge(facts=facts)), 0, folder, asking=asking)
     summary = json.loads((folder / "summary.json").read_text())
     return int(summary["benchmarks"]["knowledge"]["kept"])
+
+
+def test_what_is_installed_by_another_name_tells_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(__version__="0.32.0"))
+    assert describe("vllm", "vllm", "no-such")["vllm"] == "0.32.0"
+    assert describe("vllm", "no-such")["no-such"] == "not installed"
+
+
+def test_vllm_is_asked_and_not_looked_into(
+    model: Model, answers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # vLLM's own object holds no model that could be measured.
+    monkeypatch.setattr("needlework.analysis.build_measures", None)
+    monkeypatch.setattr("needlework.inference.vllm.load", lambda name, **options: load_model(name))
+    monkeypatch.setattr("needlework.inference.vllm.VLLMBackend", HFBackend)
+    chosen = Evaluate(knowledge=Knowledge(facts=4))
+    pipeline.evaluate(model, chosen, 0, tmp_path / "run", asking=Asking(backend="vllm"))
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["benchmarks"]["knowledge"]["answered_by"]["backend"] == "vllm"
 
 
 def test_a_second_run_asks_only_what_is_new(model: Model, answers: Path, tmp_path: Path) -> None:

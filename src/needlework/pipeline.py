@@ -108,7 +108,7 @@ def evaluate(
         return backends.load(asking.backend, model, renderer), built
 
     options = backends.measuring(asking, model, progress.say)
-    inside = measuring(benchmarks, seed, model, base)
+    inside = measuring(benchmarks, seed, model, base) if asking.backend == "hf" else None
     measure(model.name, model.name, settings, prepare, folder, progress, inside=inside, **options)
     gc.collect()
 
