@@ -1,4 +1,4 @@
-"""The adapter against a stand-in for vLLM, with the parts of its API that are used; vLLM itself needs a GPU."""
+"""The adapter against a stand-in for vLLM, with the parts of its API that are used; docs/backends.md has a real run."""
 
 from __future__ import annotations
 

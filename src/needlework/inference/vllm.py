@@ -27,7 +27,7 @@ def load(name: str, *, precision: Precision, trust_remote_code: bool = False) ->
     try:
         from vllm import LLM
     except ImportError:
-        raise ModelError("--backend vllm needs vLLM. Install it with: pip install 'needlework[vllm]'") from None
+        raise ModelError("--backend vllm needs vLLM. Install it with: pip install vllm") from None
     if adapted_by(name):
         raise ModelError(f"{name} is an adapter alone, which --backend vllm does not load. Merge it into its model.")
     return LLM(
