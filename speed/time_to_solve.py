@@ -129,11 +129,12 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     order = ["TRL", *map(str, NEEDLES)]
     base = altair.Chart(altair.Data(values=rows)).encode(
         x=altair.X("K:N", sort=order, title="answers a context", axis=altair.Axis(labelAngle=0)),
-        y=altair.Y("minutes:Q", scale=altair.Scale(type="log"), title="minutes to 95 % of held-out values"),
+        y=altair.Y("minutes:Q", title="minutes to 95 % of held-out values"),
     )
     dots = base.mark_circle(size=70, opacity=0.7)
     middle = base.mark_tick(thickness=3, width=24).encode(y="median(minutes):Q")
-    (dots + middle).facet(column=altair.Column("tokens:O", title="tokens")).save(str(path), scale_factor=2)
+    panels = (dots + middle).properties(width=300, height=240).facet(column=altair.Column("tokens:O", title="tokens"))
+    panels.resolve_scale(y="independent").save(str(path), scale_factor=2)
 
 
 if __name__ == "__main__":
