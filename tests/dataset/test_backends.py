@@ -140,7 +140,7 @@ def test_workers_do_not_hear_ctrl_c_and_end_with_their_parent_in_silence(model_f
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
     """Start a Ray cluster of this machine and return its address."""
-    ray = pytest.importorskip("ray")
+    import ray
     from ray.cluster_utils import Cluster
 
     running = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})

@@ -43,11 +43,12 @@ def test_wandb_that_does_not_begin_is_one_sentence(tmp_path: Path, monkeypatch: 
 
 
 def test_tensorboard_has_what_metrics_has(model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path) -> None:
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     settings = dataclasses.replace(SETTINGS, epochs=1, trackers=("tensorboard",))
     finetune(model, renderer, haystacks(renderer), settings, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    read = events.EventAccumulator(str(tmp_path / "logs")).Reload()
+    read = EventAccumulator(str(tmp_path / "logs")).Reload()
     for key in ("loss", "answer_accuracy", "learning_rate", "grad_norm"):
         found = [(each.step, each.value) for each in read.Scalars(f"train/{key}")]
         assert found == [(row["step"], pytest.approx(row[key], rel=1e-6)) for row in rows]
