@@ -19,7 +19,10 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from needlework.models.loading import Precision
 
 NEEDLES = (1, 4, 8, 16, 32)
 RATES = (1e-4, 2e-4, 5e-5)
@@ -28,6 +31,7 @@ BATCH, CHECK, MOST = 2, 5, 600
 """Haystacks of a step, steps between checks, and the haystacks after which it is given up."""
 HELD_OUT, ASKED_OF_EACH, TARGET = 64, 8, 0.95
 """Held-out needles, how many of them share a haystack, and the share of their values that is to be found."""
+PRECISION: Precision = "fp32"
 
 
 def main() -> None:
@@ -90,7 +94,7 @@ def one(folder: Path, tokens: int, needles: int, rate: float, seed: int, most: i
     data = SyntheticDataset(task, most, needles, tokens, renderer, seed=seed)
     asked = SyntheticDataset(task, HELD_OUT // ASKED_OF_EACH, ASKED_OF_EACH, tokens, renderer, seed=APART)
     told = Train(learning_rate=rate, batch_size=BATCH, epochs=1, checkpoint_steps=CHECK)
-    settings = TrainSettings(**told.model_dump(exclude={"check"}), precision="bf16", seed=seed)
+    settings = TrainSettings(**told.model_dump(exclude={"check"}), precision=PRECISION, seed=seed)
     held_out = HeldOut(asked, steps=CHECK, target=TARGET)
     finetune(load_model("smollm2-135m"), renderer, data, settings, folder, print, held_out)
     summary = json.loads((folder / "summary.json").read_text())
@@ -112,7 +116,7 @@ def show(output: Path) -> None:
     print(f"{'tokens':>7}{'K':>4}  {'haystacks of each seed':28}{'s a haystack':>13}{'minutes, median':>17}")
     for (tokens, needles), counts in sorted(found.items()):
         for who in ("ours", "trl") if needles == 1 else ("ours",):
-            seconds = child_of(who, tokens, needles)["seconds"] * needles
+            seconds = child_of(who, tokens, needles, PRECISION)["seconds"] * needles
             label = "TRL" if who == "trl" else str(needles)
             middle = median(each or MOST for each in counts) * seconds / 60
             each = ", ".join(str(each or f"> {MOST}") for each in counts)

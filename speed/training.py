@@ -1,12 +1,12 @@
-"""How fast training is, against TRL: `python -m speed.training`, about twenty minutes on two cores.
+"""How fast training is, against TRL: `python -m speed.training`, about forty minutes on two cores.
 
-The embedded model, attention projections trainable, bf16 autocast, the same haystacks for both. TRL's `SFTTrainer` gets
-each answer as a prompt-completion row of its own, without activation checkpointing, which is its fastest setting here;
-packing cannot help, because one row fills `max_length`. Each measurement is a process of its own, so that its peak
-memory is its own; the first step is not counted, the median of the others is.
+The embedded model, attention projections trainable, the same haystacks for both, both by bf16 autocast and then both in
+fp32. TRL's `SFTTrainer` gets each answer as a prompt-completion row of its own, without activation checkpointing, which
+is its fastest setting here; packing cannot help, because one row fills `max_length`. Each measurement is a process of
+its own, so that its peak memory is its own; the first step is not counted, the median of the others is.
 
 The limit is what the step cannot do without: its matrix products and attention calls with random numbers of the same
-shapes, timed alone.
+shapes and precision, timed alone.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import torch
+
+    from needlework.models.loading import Precision
 
 CASES = ((1058, 1), (1058, 8), (3708, 1), (3708, 16), (3708, 32))
 """Tokens of prompt and answer, and answers for each context."""
@@ -34,30 +36,38 @@ REPETITIONS = 7
 
 
 def main() -> None:
-    """Print a table: a line for each case."""
-    print(f"{'tokens':>7}{'K':>4}{'TRL, s':>9}{'ours, s':>9}{'ratio':>7}{'limit, s':>10}{'ours/limit':>11}", end="")
-    print(f"{'TRL, GiB':>10}{'ours, GiB':>11}   (seconds an answer)", flush=True)
-    peers: dict[int, dict[str, float]] = {}
-    for tokens, needles in CASES:
-        if tokens not in peers:
-            peers[tokens] = child_of("trl", tokens, 1)
-        peer, ours, limit = peers[tokens], child_of("ours", tokens, needles), child_of("limit", tokens, needles)
-        seconds = f"{peer['seconds']:9.2f}{ours['seconds']:9.2f}{peer['seconds'] / ours['seconds']:7.1f}"
-        bound = f"{limit['seconds']:10.2f}{ours['seconds'] / limit['seconds']:11.2f}"
-        print(f"{tokens:7}{needles:4}{seconds}{bound}{peer['gib']:10.2f}{ours['gib']:11.2f}", flush=True)
+    """Print a table for each precision, a line for each case."""
+    for precision in ("bf16", "fp32"):
+        print(
+            f"{precision:>7}{'K':>4}{'TRL, s':>9}{'ours, s':>9}{'ratio':>7}{'limit, s':>10}{'ours/limit':>11}", end=""
+        )
+        print(f"{'TRL, GiB':>10}{'ours, GiB':>11}   (seconds an answer)", flush=True)
+        peers: dict[int, dict[str, float]] = {}
+        for tokens, needles in CASES:
+            if tokens not in peers:
+                peers[tokens] = child_of("trl", tokens, 1, precision)
+            peer, *own = peers[tokens], *(child_of(who, tokens, needles, precision) for who in ("ours", "limit"))
+            print(line(tokens, needles, peer, *own), flush=True)
 
 
-def child_of(who: str, tokens: int, needles: int) -> dict[str, float]:
+def line(tokens: int, needles: int, peer: dict[str, float], ours: dict[str, float], limit: dict[str, float]) -> str:
+    """Return the table's line of a case."""
+    seconds = f"{peer['seconds']:9.2f}{ours['seconds']:9.2f}{peer['seconds'] / ours['seconds']:7.1f}"
+    bound = f"{limit['seconds']:10.2f}{ours['seconds'] / limit['seconds']:11.2f}"
+    return f"{tokens:7}{needles:4}{seconds}{bound}{peer['gib']:10.2f}{ours['gib']:11.2f}"
+
+
+def child_of(who: str, tokens: int, needles: int, precision: str) -> dict[str, float]:
     """Return what a process of its own measures of `ours`, `trl` or `limit`: seconds an answer, and GiB."""
-    command = [sys.executable, "-m", "speed.training", who, str(tokens), str(needles)]
+    command = [sys.executable, "-m", "speed.training", who, str(tokens), str(needles), precision]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def child(who: str, tokens: int, needles: int) -> None:
+def child(who: str, tokens: int, needles: int, precision: Precision) -> None:
     """Measure one thing and print it: seconds an answer, and peak memory."""
-    seconds = {"trl": trl_steps, "ours": our_steps, "limit": limit_steps}[who](tokens, needles)
+    seconds = {"trl": trl_steps, "ours": our_steps, "limit": limit_steps}[who](tokens, needles, precision)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps({"seconds": median(seconds[1:]) / needles, "gib": peak}))
 
@@ -72,7 +82,7 @@ def _haystacks(tokens: int, needles: int) -> tuple[Any, Any]:
     return SyntheticDataset(make_task("simple_dict", {}), 1 + STEPS, needles, tokens, renderer), renderer
 
 
-def our_steps(tokens: int, needles: int) -> list[float]:
+def our_steps(tokens: int, needles: int, precision: Precision) -> list[float]:
     """Train on packed rows, one a step; return the seconds of each step."""
     from needlework.models.loading import load_model
     from needlework.recipe import Train
@@ -81,7 +91,7 @@ def our_steps(tokens: int, needles: int) -> list[float]:
 
     data, renderer = _haystacks(tokens, needles)
     told = Train(learning_rate=1e-5, batch_size=1, epochs=1, checkpoint_steps=1000)
-    settings = TrainSettings(**told.model_dump(exclude={"check"}), precision="bf16", seed=0)
+    settings = TrainSettings(**told.model_dump(exclude={"check"}), precision=precision, seed=0)
     ends = [0.0]
     with tempfile.TemporaryDirectory() as folder:
         report = lambda row: ends.append(row["seconds"])  # noqa: E731
@@ -89,7 +99,7 @@ def our_steps(tokens: int, needles: int) -> list[float]:
     return [end - start for start, end in pairwise(ends)]
 
 
-def trl_steps(tokens: int, needles: int) -> list[float]:
+def trl_steps(tokens: int, needles: int, precision: Precision) -> list[float]:
     """Train TRL's SFTTrainer on one row a step; return the seconds of each step."""
     import datasets
     import trl
@@ -118,7 +128,7 @@ def trl_steps(tokens: int, needles: int) -> list[float]:
             learning_rate=1e-5,
             lr_scheduler_type="constant",
             max_length=tokens,
-            bf16=True,
+            bf16=precision == "bf16",
             use_cpu=True,
             activation_checkpointing=False,
             gradient_checkpointing=False,
@@ -140,7 +150,7 @@ def trl_steps(tokens: int, needles: int) -> list[float]:
     return [end - begin for begin, end in pairwise([start, *ends])]
 
 
-def limit_steps(tokens: int, needles: int) -> list[float]:
+def limit_steps(tokens: int, needles: int, precision: Precision) -> list[float]:
     """Time the matrix products and attention calls of a step alone; return the seconds of each repetition: those of
     the first layer, of the last, of another for each of the others, and of the head.
     """
@@ -152,7 +162,7 @@ def limit_steps(tokens: int, needles: int) -> list[float]:
     data, renderer = _haystacks(tokens, needles)
     row = renderer.pack(data[0])
     torch.manual_seed(0)
-    parts = _Parts(config, len(row.prefix), [len(branch) for branch in row.branches], sum(row.answers))
+    parts = _Parts(config, len(row.prefix), [len(branch) for branch in row.branches], sum(row.answers), precision)
     seconds = []
     for _ in range(1 + REPETITIONS):
         ends = (lambda: parts.layer(first=True), lambda: parts.layer(last=True), parts.head)
@@ -167,14 +177,17 @@ def _timed(call: Callable[[], None]) -> float:
 
 
 class _Parts:
-    """The products and attention calls of one layer and of the head, in bf16.
+    """The products and attention calls of one layer and of the head.
 
-    Frozen weights need no gradient of their own, the first layer none of its input, and of the prefix the last layer
-    computes keys and values alone.
+    Attention is in fp32 where this machine is faster so, as in training. Frozen weights need no gradient of their own,
+    the first layer none of its input, and of the prefix the last layer computes keys and values alone.
     """
 
-    def __init__(self, config: Any, prefix: int, branches: list[int], answers: int) -> None:
+    def __init__(self, config: Any, prefix: int, branches: list[int], answers: int, precision: Precision) -> None:
+        from needlework.models.loading import fastest_precision
 
+        self.precision: Precision = precision
+        self.attends: Precision = "fp32" if fastest_precision() == "fp32" else precision
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
         self.prefix, self.branches = prefix, branches
         hidden, inner, wide = config.hidden_size, config.intermediate_size, self.groups * config.head_dim
@@ -202,17 +215,16 @@ class _Parts:
             inputs @ weight.T
             gradient @ weight
         if not last:
-            self._attention(1, self.heads, self.prefix, self.groups, self.prefix, causal=True)
+            self._attention(1, self.heads, self.prefix, self.heads, self.prefix, causal=True)
         shared = self.heads // self.groups
         self._attention(1, self.groups, shared * sum(self.branches), self.groups, self.prefix, causal=False)
         longest = max(self.branches)
         self._attention(len(self.branches), self.heads, longest, self.heads, longest, causal=True)
 
-    @staticmethod
-    def _new(*shape: int) -> torch.Tensor:
+    def _new(self, *shape: int, precision: Precision | None = None) -> torch.Tensor:
         import torch
 
-        return torch.randn(*shape, dtype=torch.bfloat16)
+        return torch.randn(*shape, dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[precision or self.precision])
 
     @staticmethod
     def _rows(products: list[Any], rows: slice) -> list[Any]:
@@ -221,8 +233,8 @@ class _Parts:
     def _attention(self, batch: int, heads: int, rows: int, groups: int, keys: int, *, causal: bool) -> None:
         import torch
 
-        query = self._new(batch, heads, rows, self.dim).requires_grad_()
-        key, value = (self._new(batch, groups, keys, self.dim).requires_grad_() for _ in range(2))
+        query = self._new(batch, heads, rows, self.dim, precision=self.attends).requires_grad_()
+        key, value = (self._new(batch, groups, keys, self.dim, precision=self.attends).requires_grad_() for _ in "kv")
         output = torch.nn.functional.scaled_dot_product_attention(
             query, key, value, is_causal=causal, enable_gqa=heads != groups
         )
@@ -237,6 +249,6 @@ class _Parts:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        child(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+        child(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), cast(Any, sys.argv[4]))
     else:
         main()

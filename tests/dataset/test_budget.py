@@ -88,3 +88,31 @@ def test_a_text_that_ends_is_refused_only_where_the_budget_takes_more(renderer: 
     assert 1 < fill(300) < 25
     with pytest.raises(UserError, match="has 24 sentences, with 1 needles too few for a haystack of 26 items"):
         fill(3000)
+
+
+@pytest.mark.parametrize("name", ["mdqa", "multidocqa", "in2"])
+def test_passages_fill_it_by_one_that_just_fits(name: str) -> None:
+    from needlework.models.loading import load_tokenizer
+
+    renderer, task = Renderer(load_tokenizer("smollm2-135m")), make_task(name, {})
+    budget, few, fills = Budget(4096, PlainCounter(renderer)), task.min_items(2), []
+    for seed in range(8):
+        draw = lambda capacity: task.draft(np.random.default_rng(seed), capacity, 2)  # noqa: B023, E731
+        draft, num_items = budget.fit(draw, min_items=few, num_needles=2)
+        haystack = draft.haystack(num_items, "")
+        assert len(set(draft.contents[:num_items])) == num_items
+        assert haystack.needles == draw(num_items).haystack(num_items, "").needles
+        fills.append(full_text_tokens(renderer, haystack))
+        # With another first guess the same is found.
+        again, size = Budget(4096, PlainCounter(renderer)).fit(draw, min_items=few, num_needles=2)
+        assert again.haystack(size, "") == haystack
+    assert max(fills) <= 4096
+    assert np.mean(fills) > 0.99 * 4096
+
+
+def test_gold_passages_are_not_exchanged(renderer: Renderer) -> None:
+    task = make_task("mdqa", {})
+    draw = lambda capacity: task.draft(np.random.default_rng(0), capacity, 3)  # noqa: E731
+    tokens = renderer.count(draw(3).haystack(3, ""))
+    draft, num_items = Budget(tokens, PlainCounter(renderer)).fit(draw, min_items=3, num_needles=3)
+    assert draft.haystack(num_items, "") == draw(3).haystack(3, "")

@@ -110,7 +110,7 @@ def test_activations_are_what_torch_keeps_for_the_backward(
     assert logits.requires_grad
     shaped = estimate.shapes(sizes, trainable, lora_rank=8)
     parts = estimate.memory(shaped, packed, "fp32", checkpointing=False)
-    assert parts["activations"] == pytest.approx(sum(kept.values()), rel=0.15)
+    assert parts["activations"] == pytest.approx(sum(kept.values()), rel=0.12)
 
 
 def test_memory_is_that_of_weights_gradients_and_moments() -> None:

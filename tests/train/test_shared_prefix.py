@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from needlework.errors import ModelError
 from needlework.models.chat import PackedRow
-from needlework.train import shared_prefix
+from needlework.train import cpu_attention
 from needlework.train.shared_prefix import Layout, confirm, enable, shared_prefix_attention
 from needlework.train.supported import PROVEN
 from needlework.train.trainable import Trainable
@@ -85,10 +85,10 @@ def test_the_last_layer_computes_no_attention_of_the_prefix(monkeypatch: pytest.
 
     def counting(query: torch.Tensor, *others: object, **options: object) -> torch.Tensor:
         rows.append(query.shape[2])
-        return attend(query, *others, **options)
+        return flash(query, *others, **options)
 
-    attend = shared_prefix.scaled_dot_product_attention
-    monkeypatch.setattr(shared_prefix, "scaled_dot_product_attention", counting)
+    flash = cpu_attention.flash
+    monkeypatch.setattr(cpu_attention, "flash", counting)
     model = tiny("llama")
     enable(model)
     row = packed()

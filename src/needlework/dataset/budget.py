@@ -11,6 +11,9 @@ from needlework.errors import BudgetError
 from needlework.models.chat import Renderer
 from needlework.tasks.draft import Draft, Integers
 
+CANDIDATES = 32
+"""Rows that are tried for the last item of an unordered haystack."""
+
 
 class Counter(Protocol):
     """Counts the tokens of a draft."""
@@ -45,7 +48,8 @@ class Budget:
     """Finds how many items fit.
 
     The lengths of the items, summed up, say how many should fit; exact counts decide. So the budget is
-    filled to within one item: with one item more it would be exceeded.
+    filled to within one item: with one item more it would be exceeded. Where items stand in no order, as
+    passages that are drawn at random, the last is the one that leaves the fewest tokens over.
 
     Args:
         max_tokens: Upper bound of prompt and answer, counted with the chat template.
@@ -93,8 +97,8 @@ class Budget:
             while num_items < capacity and self.counter.count(draft, num_items + 1) <= self.max_tokens:
                 num_items += 1
             if num_items < capacity:
-                self.capacity = num_items + num_items // 16 + 2
-                return draft, num_items
+                self.capacity = num_items + num_items // 16 + 2 + (CANDIDATES if draft.unordered else 0)
+                return self._fill(draw, draft, num_items) if draft.unordered else draft, num_items
             spare = self.max_tokens - self._overhead - int(sums[-1])
             capacity += max(capacity // 8, int(spare * capacity / sums[-1])) + 4
 
@@ -102,6 +106,24 @@ class Budget:
         """Return how many items fit if they have these lengths."""
         fitting = int(sums.searchsorted(self.max_tokens - self._overhead, side="right")) - 1
         return min(max(fitting, lowest), len(sums) - 1)
+
+    def _fill(self, draw: Callable[[int], Draft], draft: Draft, num_items: int) -> Draft:
+        """Return the draft with the longest of the candidates that fits as its last item."""
+        last = num_items - 1
+        if last < len(draft.arrange(num_items).places):
+            return draft
+        if len(draft.contents) < num_items + CANDIDATES:
+            draft = draw(num_items + CANDIDATES)
+        # The same candidates whatever the capacity.
+        lengths = np.diff(self.counter.sums(draft))[last : num_items + CANDIDATES]
+        room = self.max_tokens - self.counter.count(draft, num_items) + lengths[0]
+        for candidate in np.argsort(-lengths, kind="stable").tolist():
+            if lengths[candidate] <= room:
+                filled = draft.exchange(last, last + candidate)
+                # A number or a neighbour may cost a token more there.
+                if self.counter.count(filled, num_items) <= self.max_tokens:
+                    return filled
+        return draft
 
     def _crowded(self, draw: Callable[[int], Draft], sizes: range, fewest: int, needed: int) -> tuple[Draft, int]:
         """Fit fewer items than needles, which share items then: each number of items is a draft of its own."""

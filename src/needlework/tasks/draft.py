@@ -7,7 +7,7 @@ does not depend on how many rows were drawn; the gold items come first, so that 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -92,6 +92,15 @@ class Draft:
     closing: str = ""
     first: str | None = None
     last: str | None = None
+    unordered: bool = False
+    """Whether a row behind the gold ones may take another's place, to fill a budget better."""
+
+    def exchange(self, row: int, other: int) -> Draft:
+        """Return the draft with two rows of text in each other's place."""
+        assert not isinstance(self.contents, Pieces)
+        contents = list(self.contents)
+        contents[row], contents[other] = contents[other], contents[row]
+        return replace(self, contents=contents)
 
     def haystack(self, num_items: int, id: str) -> Haystack:
         """Return the haystack of the first `num_items` rows; its needles are named `id/0`, `id/1`, …"""

@@ -80,7 +80,7 @@ class IN2:
             )
             return Arrangement(num_items, places, tuple(needles))
 
-        return Draft("in2", PREAMBLE, [each.text for each in drawn.passages], arrange)
+        return Draft("in2", PREAMBLE, [each.text for each in drawn.passages], arrange, unordered=True)
 
     def min_items(self, num_needles: int) -> int:
         """Return the fewest segments that hold so many needles, should all of them ask about several."""

@@ -95,7 +95,8 @@ def draft_documents(
             needles.append(Asked((asked,), answer(passage, question, at + 1), question.accepted, at))
         return Arrangement(num_items, places, tuple(needles), np.arange(1, num_items + 1))
 
-    return Draft(task, PREAMBLE, [document(each) for each in drawn.passages], arrange, opening=OPENING)
+    contents = [document(each) for each in drawn.passages]
+    return Draft(task, PREAMBLE, contents, arrange, opening=OPENING, unordered=True)
 
 
 def _sentence(passage: Passage, question: Question, number: int) -> Parts:

@@ -75,8 +75,8 @@ def memory(model: PreTrainedModel, row: PackedRow, precision: Precision, *, chec
     with stays as a copy until the backward; with checkpointing those that are trained do. What a layer keeps of a
     token for the backward are, in fp32, its input and that of its MLP, and in the precision of the products: the
     input of the projections, queries, keys and values, the output of attention before and after its heads are put
-    together, and three times the MLP's inner width. If everything is trained, the norms and the MLP's matrices keep
-    their inputs besides. With checkpointing it is all of one layer, and the inputs of the others.
+    together, and three times the MLP's inner width, in the last layer of branch rows alone. If everything is trained,
+    the norms and the MLP's matrices keep their inputs besides. With checkpointing it is all of one layer, and the inputs of the others.
 
     Args:
         model: As `shapes` returns it.
@@ -89,9 +89,14 @@ def memory(model: PreTrainedModel, row: PackedRow, precision: Precision, *, chec
     queries, keys = _widths(model)
     count, trained = parameters(model)
     layer = 2 * hidden * 4 + size * (hidden + 3 * queries + 2 * keys + 3 * inner)
+    mlp = size * 3 * inner
     if model.get_input_embeddings().weight.requires_grad:
         layer += size * (3 * hidden + inner)
-    activations = length * (layer + (layers - 1) * hidden * 4 if checkpointing else layers * layer)
+        mlp += size * inner
+    if checkpointing:
+        activations = length * (layer + (layers - 1) * hidden * 4)
+    else:
+        activations = length * layers * layer - len(row.prefix) * mlp
     # Logits, their softmax and its gradient.
     activations += sum(row.answers) * config.vocab_size * 3 * 4
     copies = 0 if precision == "fp32" else size * (trained if checkpointing else count)

@@ -17,7 +17,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from needlework.errors import ModelError
-from needlework.train.branch_attention import BranchAttention
+from needlework.train.cpu_attention import cpu_attention
 from needlework.train.last_layer import skip_last_prefix
 from needlework.train.softcap import softcapped_attention
 from needlework.train.supported import check
@@ -121,9 +121,13 @@ def shared_prefix_attention(
         output = softcapped_attention(query, key, value, layout, window=sliding_window, scale=scale, softcap=softcap)
         return output.transpose(1, 2), None
     prefix, device = layout.prefix, query.device
+    # Nothing is asked of the last layer's prefix rows: branches see their keys and values only.
+    is_last = module.layer_idx == module.config.num_hidden_layers - 1
+    if device.type == "cpu" and layout.reaches_all(sliding_window):
+        output = cpu_attention(query, key, value, prefix, layout.places(), scale, skip_prefix=is_last)
+        return output.transpose(1, 2), None
     options: dict[str, Any] = {"scale": scale, "enable_gqa": query.shape[1] != key.shape[1]}
-    if module.layer_idx == module.config.num_hidden_layers - 1:
-        # Nothing is asked of the last layer's prefix rows: branches see their keys and values only.
+    if is_last:
         prefix_out = torch.zeros_like(value[:, :1, :1]).expand(*query[:, :, :prefix].shape[:3], value.shape[-1])
     else:
         mask = layout.prefix_mask(sliding_window, device)
@@ -135,13 +139,8 @@ def shared_prefix_attention(
             is_causal=mask is None,
             **options,
         )
-    if device.type == "cpu" and layout.reaches_all(sliding_window):
-        # Under autocast rotary embeddings leave queries and keys in fp32; this call is not on its list.
-        rows, keys = (each.to(value.dtype) for each in (query[:, :, prefix:], key))
-        branch_out = BranchAttention.apply(rows, keys, value, layout.places(), scale)  # type: ignore[no-untyped-call]
-    else:
-        mask = layout.branch_mask(sliding_window, device)
-        branch_out = scaled_dot_product_attention(query[:, :, prefix:], key, value, attn_mask=mask, **options)
+    mask = layout.branch_mask(sliding_window, device)
+    branch_out = scaled_dot_product_attention(query[:, :, prefix:], key, value, attn_mask=mask, **options)
     return torch.cat([prefix_out, branch_out.to(prefix_out.dtype)], dim=2).transpose(1, 2), None
 
 

@@ -1,0 +1,167 @@
+"""Attention of a packed row on CPU, without a mask, a copy of a key that is kept, or a gradient of zeros.
+
+With a mask every branch row is multiplied with the keys of all branches, to be thrown away. Here the branch rows
+attend to the prefix, and to their own branch, in one unmasked call each; the two results are joined by their
+log-sum-exp, as ring attention does (arXiv 2310.01889, section 3). Given the joined output and log-sum-exp, each
+call's own backward gives the exact gradient of its part.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+
+from needlework.models.loading import fastest_precision
+
+flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def cpu_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    prefix: int,
+    places: torch.Tensor,
+    scale: float,
+    *,
+    skip_prefix: bool = False,
+) -> torch.Tensor:
+    """Attend over one packed row: its prefix causally, each branch to the prefix and causally to itself.
+
+    In bf16 too it computes in fp32 where this machine is not faster in bf16: many CPUs are slower.
+
+    Args:
+        query: Shape [1, H, P + S, D].
+        key: Shape [1, G, P + S, D], as `value`; H is a multiple of G.
+        prefix: P; at least 1.
+        places: The rows of each branch among S, shape [K, L], filled up with -1 to the longest branch, L.
+        scale: Factor of the scores.
+        skip_prefix: Leave the output of the prefix rows at zero.
+
+    Returns:
+        Shape [1, H, P + S, D], in the precision of `value`.
+    """
+    # Under autocast rotary embeddings leave queries and keys in fp32.
+    dtype = torch.float32 if value.dtype == torch.bfloat16 and _fp32_is_faster() else value.dtype
+    inputs = (each.to(dtype) for each in (query, key, value))
+    output: torch.Tensor = _Attention.apply(*inputs, prefix, places, scale, skip_prefix)  # type: ignore[no-untyped-call]
+    return output.to(value.dtype)
+
+
+@cache
+def _fp32_is_faster() -> bool:
+    return fastest_precision() == "fp32"
+
+
+class _Attention(torch.autograd.Function):
+    """`cpu_attention` in one precision, with its gradients."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        prefix: int,
+        places: torch.Tensor,
+        scale: float,
+        skip_prefix: bool,
+    ) -> torch.Tensor:
+        """Attend three times, and join the two results of the branch rows."""
+        parts = _Parts(query, key, value, prefix, places)
+        output = torch.empty_like(query)
+        prefix_sums = None
+        if skip_prefix:
+            output[:, :, :prefix] = 0
+        else:
+            output[:, :, :prefix], prefix_sums = flash(*parts.prefix(), 0.0, True, scale=scale)
+        far, far_sums = flash(*parts.far(), 0.0, False, scale=scale)
+        near, near_sums = flash(*parts.near(), 0.0, True, scale=scale)
+        far, far_sums = parts.unfold(far), parts.unfold(far_sums)
+        near, near_sums = parts.unpad(near), parts.unpad(near_sums)
+        sums = torch.logaddexp(far_sums, near_sums)
+        output[:, :, prefix:] = far * (far_sums - sums).exp()[..., None] + near * (near_sums - sums).exp()[..., None]
+        ctx.save_for_backward(query, key, value, places, output, prefix_sums, sums)
+        ctx.prefix, ctx.scale = prefix, scale
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> Any:
+        """Return the gradients of query, key and value."""
+        query, key, value, places, output, prefix_sums, sums = ctx.saved_tensors
+        prefix, scale = ctx.prefix, ctx.scale
+        parts = _Parts(query, key, value, prefix, places)
+        fold, pad, unpad, ungroup = parts.fold, parts.pad, parts.unpad, parts.ungroup
+        upstream, joined = gradient[:, :, prefix:], output[:, :, prefix:]
+        far = flash_backward(fold(upstream), *parts.far(), fold(joined), fold(sums), 0.0, False, scale=scale)
+        near = flash_backward(pad(upstream), *parts.near(), pad(joined), pad(sums), 0.0, True, scale=scale)
+        to_query, to_key, to_value = (torch.empty_like(each) for each in (query, key, value))
+        to_query[:, :, prefix:] = parts.unfold(far[0]) + unpad(near[0])
+        to_key[:, :, :prefix], to_value[:, :, :prefix] = far[1:]
+        to_key[:, :, prefix:], to_value[:, :, prefix:] = (ungroup(unpad(each)) for each in near[1:])
+        if prefix_sums is None:
+            to_query[:, :, :prefix] = 0
+        else:
+            upstream, own = gradient[:, :, :prefix], output[:, :, :prefix]
+            found = flash_backward(upstream, *parts.prefix(), own, prefix_sums, 0.0, True, scale=scale)
+            to_query[:, :, :prefix] = found[0]
+            to_key[:, :, :prefix] += ungroup(found[1])
+            to_value[:, :, :prefix] += ungroup(found[2])
+        return to_query, to_key, to_value, None, None, None, None
+
+
+class _Parts:
+    """The three calls' shapes of the same tensors.
+
+    prefix: keys are repeated for the heads that share them while the call runs; its grouped form is slower.
+    far:    heads that share keys folded into rows, [1, G, (H/G) S, D]: no copies of prefix keys.
+    near:   branches as a batch, [K, H, L, D]; a causal row never sees the filling behind it.
+    """
+
+    def __init__(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, prefix: int, places: torch.Tensor
+    ) -> None:
+        self.before, self.behind = ([each[:, :, rows] for each in (query, key, value)] for rows in _halves(prefix))
+        self.heads, self.groups = query.shape[1], key.shape[1]
+        self.rows = query.shape[2] - prefix
+        self.filled = places >= 0
+        self.places = places.clamp(min=0)
+
+    def prefix(self) -> tuple[torch.Tensor, ...]:
+        query, *shared = self.before
+        return query, *map(self.repeat, shared)
+
+    def far(self) -> tuple[torch.Tensor, ...]:
+        return self.fold(self.behind[0]), *self.before[1:]
+
+    def near(self) -> tuple[torch.Tensor, ...]:
+        query, *shared = self.behind
+        return self.pad(query), *(self.pad(self.repeat(each)) for each in shared)
+
+    def repeat(self, each: torch.Tensor) -> torch.Tensor:
+        return each.repeat_interleave(self.heads // self.groups, dim=1)
+
+    def ungroup(self, each: torch.Tensor) -> torch.Tensor:
+        """Sum the gradients of heads that share a key."""
+        return each.reshape(1, self.groups, -1, *each.shape[2:]).sum(2)
+
+    def fold(self, each: torch.Tensor) -> torch.Tensor:
+        return each.reshape(1, self.groups, -1, *each.shape[3:])
+
+    def unfold(self, each: torch.Tensor) -> torch.Tensor:
+        return each.reshape(1, self.heads, self.rows, *each.shape[3:])
+
+    def pad(self, each: torch.Tensor) -> torch.Tensor:
+        padded = each[0][:, self.places].transpose(0, 1)
+        # Filling repeats a row. Zeros in its place add nothing in the backward; its sums stay finite.
+        return padded * self.filled[:, None, :, None] if each.dim() == 4 else padded
+
+    def unpad(self, each: torch.Tensor) -> torch.Tensor:
+        return each.transpose(0, 1)[:, self.filled][None]
+
+
+def _halves(prefix: int) -> tuple[slice, slice]:
+    return slice(None, prefix), slice(prefix, None)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from needlework.models.loading import Precision
+from needlework.train import cpu_attention as module
+from needlework.train.cpu_attention import cpu_attention
+from needlework.train.shared_prefix import Layout
+
+PREFIX = 40
+
+
+def inputs_of(heads: int, groups: int, rows: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    shapes = (each * (PREFIX + rows) for each in (heads, groups, groups))
+    flat = (torch.randn(size * 16, dtype=torch.float32).to(dtype) for size in shapes)
+    return [each.reshape(1, -1, PREFIX + rows, 16).requires_grad_() for each in flat]
+
+
+def masked(inputs: list[torch.Tensor], layout: Layout) -> torch.Tensor:
+    """The same by one masked call over the whole row."""
+    rows = sum(layout.branches)
+    causal = torch.ones(PREFIX, PREFIX + rows, dtype=torch.bool).tril()
+    mask = torch.cat([causal, layout.branch_mask(None, torch.device("cpu"))])
+    return scaled_dot_product_attention(*inputs, attn_mask=mask, scale=0.3, enable_gqa=True)
+
+
+@pytest.mark.parametrize("skip_prefix", [False, True])
+@pytest.mark.parametrize("branches", [(5,), (7, 7, 7), (9, 1, 4, 30)])
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (6, 2), (3, 1)])
+def test_output_and_gradients_equal_masked_attention(
+    branches: tuple[int, ...], heads: int, groups: int, skip_prefix: bool
+) -> None:
+    layout = Layout(PREFIX, branches)
+    inputs = inputs_of(heads, groups, sum(branches))
+    expected = masked(inputs, layout)
+    upstream = torch.randn(expected.shape)
+    if skip_prefix:
+        expected = torch.cat([torch.zeros_like(expected[:, :, :PREFIX]), expected[:, :, PREFIX:]], dim=2)
+    expected_gradients = torch.autograd.grad(expected, inputs, upstream)
+
+    found = cpu_attention(*inputs, PREFIX, layout.places(), 0.3, skip_prefix=skip_prefix)
+    found_gradients = torch.autograd.grad(found, inputs, upstream)
+
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    for mine, reference in zip(found_gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fastest", ["fp32", "bf16"])
+def test_bf16_stays_bf16_outside(fastest: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_fp32_is_faster", lambda: fastest == "fp32")
+    layout = Layout(PREFIX, (3, 2))
+    inputs = inputs_of(4, 2, 5, torch.bfloat16)
+    output = cpu_attention(*inputs, PREFIX, layout.places(), 0.3)
+    assert output.dtype == torch.bfloat16
+    assert {each.dtype for each in torch.autograd.grad(output.sum(), inputs)} == {torch.bfloat16}
+
+
+def test_where_bf16_is_slower_its_attention_is_that_of_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_fp32_is_faster", lambda: True)
+    layout = Layout(PREFIX, (3, 2))
+    inputs = inputs_of(4, 2, 5, torch.bfloat16)
+    expected = cpu_attention(*(each.float() for each in inputs), PREFIX, layout.places(), 0.3)
+    found = cpu_attention(*inputs, PREFIX, layout.places(), 0.3)
+    assert torch.equal(found, expected.to(torch.bfloat16))
