@@ -1,4 +1,4 @@
-"""Attention of a packed row on CPU, without a mask, a copy of a key that is kept, or a gradient of zeros.
+"""Attention of a packed row on CPU, without a mask and without copies of the prefix's keys.
 
 With a mask every branch row is multiplied with the keys of all branches, to be thrown away. Here the branch rows
 attend to the prefix, and to their own branch, in one unmasked call each; the two results are joined by their
@@ -94,29 +94,29 @@ class _Attention(torch.autograd.Function):
         query, key, value, places, output, prefix_sums, sums = ctx.saved_tensors
         prefix, scale = ctx.prefix, ctx.scale
         parts = _Parts(query, key, value, prefix, places)
-        fold, pad, unpad, ungroup = parts.fold, parts.pad, parts.unpad, parts.ungroup
+        fold, pad, unpad = parts.fold, parts.pad, parts.unpad
         upstream, joined = gradient[:, :, prefix:], output[:, :, prefix:]
         far = flash_backward(fold(upstream), *parts.far(), fold(joined), fold(sums), 0.0, False, scale=scale)
         near = flash_backward(pad(upstream), *parts.near(), pad(joined), pad(sums), 0.0, True, scale=scale)
         to_query, to_key, to_value = (torch.empty_like(each) for each in (query, key, value))
         to_query[:, :, prefix:] = parts.unfold(far[0]) + unpad(near[0])
         to_key[:, :, :prefix], to_value[:, :, :prefix] = far[1:]
-        to_key[:, :, prefix:], to_value[:, :, prefix:] = (ungroup(unpad(each)) for each in near[1:])
+        to_key[:, :, prefix:], to_value[:, :, prefix:] = (parts.ungroup(unpad(each)) for each in near[1:])
         if prefix_sums is None:
             to_query[:, :, :prefix] = 0
         else:
             upstream, own = gradient[:, :, :prefix], output[:, :, :prefix]
             found = flash_backward(upstream, *parts.prefix(), own, prefix_sums, 0.0, True, scale=scale)
             to_query[:, :, :prefix] = found[0]
-            to_key[:, :, :prefix] += ungroup(found[1])
-            to_value[:, :, :prefix] += ungroup(found[2])
+            to_key[:, :, :prefix] += found[1]
+            to_value[:, :, :prefix] += found[2]
         return to_query, to_key, to_value, None, None, None, None
 
 
 class _Parts:
     """The three calls' shapes of the same tensors.
 
-    prefix: keys are repeated for the heads that share them while the call runs; its grouped form is slower.
+    prefix: as they are; heads may share keys.
     far:    heads that share keys folded into rows, [1, G, (H/G) S, D]: no copies of prefix keys.
     near:   branches as a batch, [K, H, L, D]; a causal row never sees the filling behind it.
     """
@@ -131,22 +131,15 @@ class _Parts:
         self.places = places.clamp(min=0)
 
     def prefix(self) -> tuple[torch.Tensor, ...]:
-        query, *shared = self.before
-        return query, *map(self.repeat, shared)
+        return tuple(self.before)
 
     def far(self) -> tuple[torch.Tensor, ...]:
         return self.fold(self.behind[0]), *self.before[1:]
 
     def near(self) -> tuple[torch.Tensor, ...]:
         query, *shared = self.behind
-        return self.pad(query), *(self.pad(self.repeat(each)) for each in shared)
-
-    def repeat(self, each: torch.Tensor) -> torch.Tensor:
-        return each.repeat_interleave(self.heads // self.groups, dim=1)
-
-    def ungroup(self, each: torch.Tensor) -> torch.Tensor:
-        """Sum the gradients of heads that share a key."""
-        return each.reshape(1, self.groups, -1, *each.shape[2:]).sum(2)
+        own = (each.repeat_interleave(self.heads // self.groups, dim=1) for each in shared)
+        return self.pad(query), *map(self.pad, own)
 
     def fold(self, each: torch.Tensor) -> torch.Tensor:
         return each.reshape(1, self.groups, -1, *each.shape[3:])
@@ -161,6 +154,10 @@ class _Parts:
 
     def unpad(self, each: torch.Tensor) -> torch.Tensor:
         return each.transpose(0, 1)[:, self.filled][None]
+
+    def ungroup(self, each: torch.Tensor) -> torch.Tensor:
+        """Sum the gradients of heads that share a key."""
+        return each.reshape(1, self.groups, -1, *each.shape[2:]).sum(2)
 
 
 def _halves(prefix: int) -> tuple[slice, slice]:

@@ -76,7 +76,8 @@ def memory(model: PreTrainedModel, row: PackedRow, precision: Precision, *, chec
     token for the backward are, in fp32, its input and that of its MLP, and in the precision of the products: the
     input of the projections, queries, keys and values, the output of attention before and after its heads are put
     together, and three times the MLP's inner width, in the last layer of branch rows alone. If everything is trained,
-    the norms and the MLP's matrices keep their inputs besides. With checkpointing it is all of one layer, and the inputs of the others.
+    the norms and the MLP's matrices keep their inputs besides. With checkpointing it is all of one layer, and the
+    inputs of the others.
 
     Args:
         model: As `shapes` returns it.
