@@ -215,7 +215,7 @@ class _Parts:
             inputs @ weight.T
             gradient @ weight
         if not last:
-            self._attention(1, self.heads, self.prefix, self.groups, self.prefix, causal=True)
+            self._attention(1, self.heads, self.prefix, self.heads, self.prefix, causal=True)
         shared = self.heads // self.groups
         self._attention(1, self.groups, shared * sum(self.branches), self.groups, self.prefix, causal=False)
         longest = max(self.branches)

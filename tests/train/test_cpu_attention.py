@@ -49,6 +49,27 @@ def test_output_and_gradients_equal_masked_attention(
         torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("heads", "groups"), [(6, 2), (6, 3), (3, 1)])
+def test_copied_keys_give_the_same(heads: int, groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, inputs = Layout(PREFIX, (5, 3)), inputs_of(heads, groups, 8)
+    found = []
+    for copies in (False, True):
+        monkeypatch.setattr(module, "LONG", 1)
+        monkeypatch.setattr(module, "_copies", lambda *_: copies)  # noqa: B023
+        output = cpu_attention(*inputs, PREFIX, layout.places(), 0.3)
+        found.append([output, *torch.autograd.grad(output.square().sum(), inputs)])
+    for grouped, copied in zip(*found, strict=True):
+        torch.testing.assert_close(grouped, copied, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("heads", "groups", "threads", "copies"),
+    [(2, 1, 2, True), (9, 3, 2, True), (32, 8, 16, True), (8, 2, 2, False), (9, 3, 1, False), (4, 4, 3, False)],
+)
+def test_keys_are_copied_where_more_threads_are_busy_so(heads: int, groups: int, threads: int, copies: bool) -> None:
+    assert module._copies(heads, groups, threads) == copies
+
+
 @pytest.mark.parametrize("fastest", ["fp32", "bf16"])
 def test_bf16_stays_bf16_outside(fastest: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_fp32_is_faster", lambda: fastest == "fp32")
