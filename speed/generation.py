@@ -3,11 +3,13 @@
 Each line is one case with one tokenizer: what a sample costs here, from the recipe to files with checksums, and what
 it costs a peer that writes JSONL, both on one core unless it says otherwise. Tokenizers are loaded and warm on both
 sides; that of Mistral v1 is the fastest for the peers. Runs of the two alternate, medians are compared. Beside it is
-what the disk takes for the same bytes, written and flushed.
+what Parquet and the checksum take for samples that are made already, and the disk for the same bytes, written and
+flushed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -16,13 +18,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
 from needlework.dataset.backends import Backend, processes, serial
+from needlework.dataset.encoded import Encoded
 from needlework.dataset.export import export
-from needlework.dataset.formats import make_format
+from needlework.dataset.formats import make_format, tokens
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.models.chat import Renderer
 from needlework.models.loading import load_tokenizer
@@ -30,6 +33,8 @@ from needlework.tasks import make_task
 from speed import growing_generator, official_generator
 
 RUNS = 5
+MADE = 256
+"""Samples that are made before they are written."""
 WORKERS = 2
 
 
@@ -67,12 +72,14 @@ CASES = (
 def main() -> None:
     """Print a table of all cases and tokenizers."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    print(f"{'case':34}{'tokenizer':13}{'ours, ms':>10}{'peer, ms':>10}{'ratio':>8}{'disk, ms':>10}{'ours/disk':>11}")
+    print(f"{'case':34}{'tokenizer':13}{'ours, ms':>10}{'peer, ms':>10}{'ratio':>8}", end="")
+    print(f"{'Parquet, ms':>13}{'disk, ms':>10}{'ours/disk':>11}")
     for name, tokenizer in tokenizers().items():
         for case in CASES:
             ours, peer, disk = measure(case, tokenizer)
-            figures = f"{ours * 1e3:10.3f}{peer * 1e3:10.2f}{peer / ours:8.0f}{disk * 1e3:10.3f}{ours / disk:11.1f}"
-            print(f"{case.name:34}{name:13}{figures}", flush=True)
+            parquet = f"{written(case, tokenizer) * 1e3:13.3f}" if case.format == "tokens" else f"{'':13}"
+            figures = f"{ours * 1e3:10.3f}{peer * 1e3:10.2f}{peer / ours:8.0f}{parquet}{disk * 1e3:10.3f}"
+            print(f"{case.name:34}{name:13}{figures}{ours / disk:11.1f}", flush=True)
 
 
 def tokenizers() -> dict[str, PreTrainedTokenizerBase]:
@@ -99,6 +106,29 @@ def measure(case: Case, tokenizer: PreTrainedTokenizerBase, runs: int = RUNS) ->
             shutil.rmtree(root / str(run))
     ours, peer, disk = map(median, zip(*times, strict=True))
     return ours / case.samples, peer / case.peer_samples, disk / case.samples
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A dataset whose samples are made already."""
+
+    samples: list[list[Encoded]]
+
+    def encoded_many(self, indices: range) -> Iterator[list[Encoded]]:
+        return iter(self.samples[indices.start : indices.stop])
+
+
+def written(case: Case, tokenizer: PreTrainedTokenizerBase, runs: int = RUNS) -> float:
+    """Return the seconds a sample that Parquet and the checksum take, on one core; a median."""
+    data = SyntheticDataset(make_task("simple_dict", {}), MADE, 1, case.max_tokens, Renderer(tokenizer))
+    made = cast(SyntheticDataset, _Made(list(data.encoded_many(range(MADE)))))
+
+    def write() -> None:
+        for content in tokens.write(made, range(MADE)).contents.values():
+            hashlib.sha256(content).digest()
+
+    write()
+    return median(_timed(write) for _ in range(runs)) / MADE
 
 
 def _run(
