@@ -114,11 +114,16 @@ def redraw(
 
 def _conflicts(keys: Integers, values: Integers, gold_keys: Integers, gold_values: Integers) -> Booleans:
     """Return which rows hold a gold key or value of theirs, or a key twice; all [rows, ...]."""
-    ascending = np.sort(keys, axis=1)
-    equal = [ascending[:, 1:] == ascending[:, :-1]]
+    # Rows last: numpy is quick along long axes.
+    keys, values, gold_keys, gold_values = (
+        np.ascontiguousarray(each.T) for each in (keys, values, gold_keys, gold_values)
+    )
+    found = np.zeros(keys.shape[1], dtype=np.bool_)
+    for step in range(1, len(keys)):
+        found |= (keys[step:] == keys[:-step]).any(0)
     for part, gold in ((keys, gold_keys), (values, gold_values)):
-        equal.append((part[:, :, None] == gold[:, None]).reshape(len(part), -1))
-    return np.asarray(np.concatenate(equal, axis=1).any(1))
+        found |= (part[:, None] == gold).any((0, 1))
+    return found
 
 
 def pieces(keys: Integers, values: Integers, sizes: Integers) -> Integers:
