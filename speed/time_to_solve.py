@@ -31,7 +31,7 @@ BATCH, CHECK, MOST = 2, 5, 600
 """Haystacks of a step, steps between checks, and the haystacks after which it is given up."""
 HELD_OUT, ASKED_OF_EACH, TARGET = 64, 8, 0.95
 """Held-out needles, how many of them share a haystack, and the share of their values that is to be found."""
-PRECISION: Precision = "fp32"
+PRECISION: Precision = "bf16"
 
 
 def main() -> None:
