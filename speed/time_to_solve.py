@@ -32,6 +32,7 @@ BATCH, CHECK, MOST = 2, 5, 600
 HELD_OUT, ASKED_OF_EACH, TARGET = 64, 8, 0.95
 """Held-out needles, how many of them share a haystack, and the share of their values that is to be found."""
 PRECISION: Precision = "bf16"
+"""Of the trainings, and of the seconds that haystacks are multiplied with."""
 
 
 def main() -> None:

@@ -14,9 +14,8 @@ PREFIX = 40
 
 def inputs_of(heads: int, groups: int, rows: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     torch.manual_seed(0)
-    shapes = (each * (PREFIX + rows) for each in (heads, groups, groups))
-    flat = (torch.randn(size * 16, dtype=torch.float32).to(dtype) for size in shapes)
-    return [each.reshape(1, -1, PREFIX + rows, 16).requires_grad_() for each in flat]
+    sizes = ((1, each, PREFIX + rows, 16) for each in (heads, groups, groups))
+    return [torch.randn(size).to(dtype).requires_grad_() for size in sizes]
 
 
 def masked(inputs: list[torch.Tensor], layout: Layout) -> torch.Tensor:
@@ -41,7 +40,7 @@ def test_output_and_gradients_equal_masked_attention(
         expected = torch.cat([torch.zeros_like(expected[:, :, :PREFIX]), expected[:, :, PREFIX:]], dim=2)
     expected_gradients = torch.autograd.grad(expected, inputs, upstream)
 
-    found = cpu_attention(*inputs, PREFIX, layout.places(), 0.3, skip_prefix=skip_prefix)
+    found = cpu_attention(*inputs, layout, scale=0.3, skip_prefix=skip_prefix)
     found_gradients = torch.autograd.grad(found, inputs, upstream)
 
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
@@ -56,7 +55,7 @@ def test_copied_keys_give_the_same(heads: int, groups: int, monkeypatch: pytest.
     for copies in (False, True):
         monkeypatch.setattr(module, "LONG", 1)
         monkeypatch.setattr(module, "_copies", lambda *_: copies)  # noqa: B023
-        output = cpu_attention(*inputs, PREFIX, layout.places(), 0.3)
+        output = cpu_attention(*inputs, layout, scale=0.3)
         found.append([output, *torch.autograd.grad(output.square().sum(), inputs)])
     for grouped, copied in zip(*found, strict=True):
         torch.testing.assert_close(grouped, copied, rtol=1e-4, atol=1e-5)
@@ -72,18 +71,18 @@ def test_keys_are_copied_where_more_threads_are_busy_so(heads: int, groups: int,
 
 @pytest.mark.parametrize("fastest", ["fp32", "bf16"])
 def test_bf16_stays_bf16_outside(fastest: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_fp32_is_faster", lambda: fastest == "fp32")
+    monkeypatch.setattr(module, "fastest_precision", lambda: fastest)
     layout = Layout(PREFIX, (3, 2))
     inputs = inputs_of(4, 2, 5, torch.bfloat16)
-    output = cpu_attention(*inputs, PREFIX, layout.places(), 0.3)
+    output = cpu_attention(*inputs, layout, scale=0.3)
     assert output.dtype == torch.bfloat16
     assert {each.dtype for each in torch.autograd.grad(output.sum(), inputs)} == {torch.bfloat16}
 
 
 def test_where_bf16_is_slower_its_attention_is_that_of_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_fp32_is_faster", lambda: True)
+    monkeypatch.setattr(module, "fastest_precision", lambda: "fp32")
     layout = Layout(PREFIX, (3, 2))
     inputs = inputs_of(4, 2, 5, torch.bfloat16)
-    expected = cpu_attention(*(each.float() for each in inputs), PREFIX, layout.places(), 0.3)
-    found = cpu_attention(*inputs, PREFIX, layout.places(), 0.3)
+    expected = cpu_attention(*(each.float() for each in inputs), layout, scale=0.3)
+    found = cpu_attention(*inputs, layout, scale=0.3)
     assert torch.equal(found, expected.to(torch.bfloat16))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -165,6 +165,7 @@ def quiet() -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
+@cache
 def fastest_precision() -> Precision:
     """Return the faster of fp32 and bf16 matrix products on this machine.
 

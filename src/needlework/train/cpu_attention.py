@@ -8,13 +8,15 @@ call's own backward gives the exact gradient of its part.
 
 from __future__ import annotations
 
-from functools import cache
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from needlework.models.loading import fastest_precision
+
+if TYPE_CHECKING:
+    from needlework.train.shared_prefix import Layout
 
 flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -27,10 +29,9 @@ def cpu_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    prefix: int,
-    places: torch.Tensor,
-    scale: float,
+    layout: Layout,
     *,
+    scale: float,
     skip_prefix: bool = False,
 ) -> torch.Tensor:
     """Attend over one packed row: its prefix causally, each branch to the prefix and causally to itself.
@@ -40,8 +41,7 @@ def cpu_attention(
     Args:
         query: Shape [1, H, P + S, D].
         key: Shape [1, G, P + S, D], as `value`; H is a multiple of G.
-        prefix: P; at least 1.
-        places: The rows of each branch among S, shape [K, L], filled up with -1 to the longest branch, L.
+        layout: The row's layout.
         scale: Factor of the scores.
         skip_prefix: Leave the output of the prefix rows at zero.
 
@@ -49,15 +49,10 @@ def cpu_attention(
         Shape [1, H, P + S, D], in the precision of `value`.
     """
     # Under autocast rotary embeddings leave queries and keys in fp32.
-    dtype = torch.float32 if value.dtype == torch.bfloat16 and _fp32_is_faster() else value.dtype
+    dtype = torch.float32 if value.dtype == torch.bfloat16 and fastest_precision() == "fp32" else value.dtype
     inputs = (each.to(dtype) for each in (query, key, value))
-    output: torch.Tensor = _Attention.apply(*inputs, prefix, places, scale, skip_prefix)  # type: ignore[no-untyped-call]
+    output: torch.Tensor = _Attention.apply(*inputs, layout, scale, skip_prefix)  # type: ignore[no-untyped-call]
     return output.to(value.dtype)
-
-
-@cache
-def _fp32_is_faster() -> bool:
-    return fastest_precision() == "fp32"
 
 
 class _Attention(torch.autograd.Function):
@@ -69,13 +64,12 @@ class _Attention(torch.autograd.Function):
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
-        prefix: int,
-        places: torch.Tensor,
+        layout: Layout,
         scale: float,
         skip_prefix: bool,
     ) -> torch.Tensor:
         """Attend three times, and join the two results of the branch rows."""
-        parts = _Parts(query, key, value, prefix, places)
+        parts, prefix = _Parts(query, key, value, layout), layout.prefix
         output = torch.empty_like(query)
         prefix_sums = None
         if skip_prefix:
@@ -88,16 +82,16 @@ class _Attention(torch.autograd.Function):
         near, near_sums = parts.unpad(near), parts.unpad(near_sums)
         sums = torch.logaddexp(far_sums, near_sums)
         output[:, :, prefix:] = far * (far_sums - sums).exp()[..., None] + near * (near_sums - sums).exp()[..., None]
-        ctx.save_for_backward(query, key, value, places, output, prefix_sums, sums)
-        ctx.prefix, ctx.scale = prefix, scale
+        ctx.save_for_backward(query, key, value, output, prefix_sums, sums)
+        ctx.layout, ctx.scale = layout, scale
         return output
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         """Return the gradients of query, key and value."""
-        query, key, value, places, output, prefix_sums, sums = ctx.saved_tensors
-        prefix, scale = ctx.prefix, ctx.scale
-        parts = _Parts(query, key, value, prefix, places)
+        query, key, value, output, prefix_sums, sums = ctx.saved_tensors
+        prefix, scale = ctx.layout.prefix, ctx.scale
+        parts = _Parts(query, key, value, ctx.layout)
         fold, pad, unpad = parts.fold, parts.pad, parts.unpad
         upstream, joined = gradient[:, :, prefix:], output[:, :, prefix:]
         far = flash_backward(fold(upstream), *parts.far(), fold(joined), fold(sums), 0.0, False, scale=scale)
@@ -114,7 +108,7 @@ class _Attention(torch.autograd.Function):
             to_query[:, :, :prefix] = found[0]
             to_key[:, :, :prefix] += parts.ungroup(found[1])
             to_value[:, :, :prefix] += parts.ungroup(found[2])
-        return to_query, to_key, to_value, None, None, None, None
+        return to_query, to_key, to_value, None, None, None
 
 
 class _Parts:
@@ -125,9 +119,8 @@ class _Parts:
     near:   branches as a batch, [K, H, L, D]; a causal row never sees the filling behind it.
     """
 
-    def __init__(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, prefix: int, places: torch.Tensor
-    ) -> None:
+    def __init__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout) -> None:
+        prefix, places = layout.prefix, layout.places()
         self.before, self.behind = ([each[:, :, rows] for each in (query, key, value)] for rows in _halves(prefix))
         self.heads, self.groups = query.shape[1], key.shape[1]
         self.rows = query.shape[2] - prefix

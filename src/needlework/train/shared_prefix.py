@@ -124,7 +124,7 @@ def shared_prefix_attention(
     # Nothing is asked of the last layer's prefix rows: branches see their keys and values only.
     is_last = module.layer_idx == module.config.num_hidden_layers - 1
     if device.type == "cpu" and layout.reaches_all(sliding_window):
-        output = cpu_attention(query, key, value, prefix, layout.places(), scale, skip_prefix=is_last)
+        output = cpu_attention(query, key, value, layout, scale=scale, skip_prefix=is_last)
         return output.transpose(1, 2), None
     options: dict[str, Any] = {"scale": scale, "enable_gqa": query.shape[1] != key.shape[1]}
     if is_last:
