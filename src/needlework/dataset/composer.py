@@ -167,7 +167,7 @@ class _Sized:
         pieces[-1, -1] = NOTHING
         items = table.take(pieces)
         lengths = self.lengths.take(order) + table.lengths.take(names) + table.lengths[table.join]
-        ends = (np.cumsum(lengths) + len(table.head)).tolist()
+        ends = np.cumsum(lengths) + len(table.head)
         encoded = []
         for needle, (tail, answer) in zip(arrangement.needles, tails, strict=True):
             input_ids = np.concatenate((table.head, items, np.array(tail, dtype=np.int32)))
@@ -176,10 +176,10 @@ class _Sized:
             encoded.append(Encoded(input_ids, labels, (self._gold(ends, needle.position),)))
         return encoded
 
-    def _gold(self, ends: list[int], position: int) -> Span:
+    def _gold(self, ends: Integers, position: int) -> Span:
         """Return the tokens that hold any of an item, whose first and last may be of a join."""
         if position < 0:
             return 0, 0
         table = self.table
         start = (ends[position - 1] if position else len(table.head)) - table.opens
-        return start, ends[position] + table.closes - int(table.lengths[table.join])
+        return int(start), int(ends[position]) + table.closes - int(table.lengths[table.join])

@@ -98,8 +98,8 @@ class Table:
 
     def take(self, pieces: Integers) -> Tokens:
         """Return the ids of pieces in a row."""
-        padded = self._padded.take(pieces, axis=0)
-        ids: Tokens = padded[padded != PADDING]
+        padded = self._padded.take(pieces.ravel(), axis=0).ravel()
+        ids: Tokens = padded.compress(padded != PADDING)
         return ids
 
     def tail(self, needle: Asked) -> tuple[list[int], int]:
@@ -162,15 +162,8 @@ class Table:
 
 def _apart(parts: Parts) -> tuple[list[int], Form]:
     """Return the numbers of a text, and its strings with None for each number."""
-    numbers: list[int] = []
-    form: list[str | None] = []
-    for part in parts:
-        if isinstance(part, int):
-            numbers.append(part)
-            form.append(None)
-        else:
-            form.append(part)
-    return numbers, tuple(form)
+    numbers = [part for part in parts if isinstance(part, int)]
+    return numbers, tuple([None if isinstance(part, int) else part for part in parts])
 
 
 def _coalesce(parts: Parts) -> list[str | int]:

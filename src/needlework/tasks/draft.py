@@ -65,12 +65,11 @@ class Arrangement:
     @property
     def order(self) -> Integers:
         """Which row of the contents stands at each place, shape [items]."""
-        places = list(self.places)
-        rows = np.empty(self.num_items, dtype=np.int64)
-        others = np.ones(self.num_items, dtype=np.bool_)
-        others[places] = False
-        rows[others] = np.arange(len(places), self.num_items)
-        rows[places] = np.arange(len(places))
+        rows = np.arange(self.num_items)
+        # All gold rows come first, so of another place's row those at places behind it are still to be counted.
+        for place in self.places:
+            rows[:place] += 1
+        rows[list(self.places)] = np.arange(len(self.places))
         return rows
 
 

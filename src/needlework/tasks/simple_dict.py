@@ -82,14 +82,16 @@ class SimpleDict:
         draws = np.stack([each.draws for each in drawn])
         sizes = dictionaries.choose(draws[..., 0], self.keys_per_dict)
         sizes[:, : min(num_needles, capacity)] = self.keys_per_gold
+        gold = [each.keys for each in drawn], [each.values for each in drawn]
         keys, values = dictionaries.pairs(
             draws[..., 1:].reshape(len(drawn), capacity, 2, self._width),
             (self.key_digits, self.value_digits),
-            ([each.keys for each in drawn], [each.values for each in drawn]),
+            gold,
             [each.repair for each in drawn],
         )
-        for number, each in enumerate(drawn):
-            keys[number, each.rows, each.slots], values[number, each.rows, each.slots] = each.keys, each.values
+        rows, slots = np.stack([each.rows for each in drawn]), np.stack([each.slots for each in drawn])
+        seats = np.arange(len(drawn))[:, None], rows, slots
+        keys[seats], values[seats] = gold
         contents = dictionaries.pieces(keys, values, sizes)
         return [
             Draft("simple_dict", PREAMBLE, Pieces(rows, FRAGMENTS), self._arranging(each), OPENING, CLOSING)
