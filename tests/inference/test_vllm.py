@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +95,14 @@ def test_a_prompt_beyond_the_context_is_an_error(llm: FakeLLM, renderer: Rendere
         VLLMBackend(llm, renderer).batches(kv_asks(1), max_new_tokens=24)
 
 
-def test_a_model_is_loaded_with_prefix_caching(module: Any, model_folder: Path) -> None:
+def test_a_model_is_loaded_with_prefix_caching_and_the_context_that_fits(
+    module: Any, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("VLLM_WORKER_MULTIPROC_METHOD", raising=False)
     options = load(str(model_folder), precision="bf16").options
+    assert options["max_model_len"] == -1
+    # A forked engine does not get a GPU that this process has asked about.
+    assert os.environ["VLLM_WORKER_MULTIPROC_METHOD"] == "spawn"
     assert options["model"] == str(model_folder)
     assert (options["dtype"], options["enable_prefix_caching"]) == ("bfloat16", True)
     assert not options["trust_remote_code"]

@@ -178,6 +178,16 @@ def test_the_content_of_a_model_on_the_hub_is_its_commit(monkeypatch: pytest.Mon
     assert content("me/model") is None
 
 
+@pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_a_gpu_that_imitates_bf16_computes_in_fp32(
+    monkeypatch: pytest.MonkeyPatch, native: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    # Imitated, it counts as supported unless asked otherwise.
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    assert fastest_precision.__wrapped__() == expected
+
+
 def test_the_fastest_precision_is_one_of_the_two() -> None:
     assert fastest_precision() in ("fp32", "bf16")
 

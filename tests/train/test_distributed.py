@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from accelerate.state import AcceleratorState, DistributedType, PartialState
+from safetensors.torch import load_file
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from needlework import cli
 from needlework.models.chat import Renderer
 from needlework.models.loading import load_model, load_tokenizer
-from needlework.train import trainer
-from needlework.train.held_out import HeldOut
+from needlework.train import checkpoints, trainer
+from needlework.train.held_out import VALUE, HeldOut
+from needlework.train.trainer import SharedPrefixTrainer
 from tests.train.test_trainer import SETTINGS, haystacks
 from tests.train.workers import together
 
@@ -31,32 +37,64 @@ class Killed(BaseException):
     """Stands for a kill after the last checkpoint of a training, before its model is saved."""
 
 
-def train(
-    model_folder: Path, folder: Path, *, trainable: str = "attention", half: bool = False, merge: bool = True
-) -> None:
-    settings = dataclasses.replace(HALF if half else WHOLE, trainable=trainable, merge=merge)
+def train(model_folder: Path, folder: Path, *, half: bool = False, early: bool = False, **told: Any) -> None:
+    """Train, only half of it with `half`; with `early` the first of two checks is the best."""
+    settings = dataclasses.replace(HALF if half else WHOLE, **told)
     renderer = Renderer(load_tokenizer(str(model_folder)))
     data = haystacks(renderer, size=7)
     # 3 haystacks to hold out do not go into two processes either.
     held_out = HeldOut(data.held_out(9), steps=2, target=None)
-    save = trainer._save
 
     def kill(*_: object) -> None:
         raise Killed
 
-    try:
-        trainer._save = kill if half else save
+    def falling(self: SharedPrefixTrainer, held_out: HeldOut) -> dict[str, float]:
+        found = check(self, held_out)
+        return found | {VALUE: found[VALUE] - self.state.global_step}
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Killed):
+        if half:
+            patch.setattr(trainer, "_save", kill)
+        if early:
+            check = SharedPrefixTrainer._check
+            patch.setattr(SharedPrefixTrainer, "_check", falling)
         trainer.finetune(load_model(str(model_folder)), renderer, data, settings, folder, held_out=held_out)
-    except Killed:
-        pass
-    finally:
-        trainer._save = save
+
+
+SHARDED: dict[str, dict[str, Any]] = {
+    "full": {"trainable": "full", "early": True},
+    "lora": {"trainable": "lora"},
+    "tied": {"trainable": "full"},
+    "bf16": {"trainable": "full", "precision": "bf16", "half": True},
+}
+"""What is trained by one process and by two that share one model."""
+
+
+def tie(model_folder: Path, folder: Path) -> None:
+    """Write the model with one matrix for embeddings and logits."""
+    model = load_model(str(model_folder))
+    model.config.tie_word_embeddings = True
+    model.tie_weights(recompute_mapping=True)
+    model.save_pretrained(folder)
+    load_tokenizer(str(model_folder)).save_pretrained(folder)
 
 
 def shard() -> None:
     """Ask for FSDP2 as `accelerate launch` does. It takes GPUs only: let it take gloo's processes for them."""
     os.environ |= {"ACCELERATE_USE_FSDP": "true", "ACCELERATE_TORCH_DEVICE": "cpu"}
     PartialState._prepare_backend = lambda *_, **__: ("gloo", DistributedType.MULTI_GPU)
+    step = SharedPrefixTrainer.training_step
+
+    def checked(self: SharedPrefixTrainer, model: Any, *arguments: Any) -> torch.Tensor:
+        loss = step(self, model, *arguments)
+        # Behind each row, also those that do not end a batch.
+        gradients = [each.grad for each in model.parameters() if each.requires_grad]
+        assert all(isinstance(each, DTensor) and each.dtype == torch.float32 for each in gradients)
+        layer = next(each for each in model.modules() if isinstance(each, FSDPModule))
+        assert layer._get_fsdp_state()._mp_policy.reduce_dtype in (None, torch.float32)
+        return loss
+
+    SharedPrefixTrainer.training_step = checked  # type: ignore[method-assign]
 
 
 def two_train(model_folder: Path, folder: Path) -> None:
@@ -64,8 +102,8 @@ def two_train(model_folder: Path, folder: Path) -> None:
     train(model_folder, folder / "one-then-ddp")
     train(model_folder, folder / "ddp-then-one", half=True)
     shard()
-    for trainable in ("full", "lora"):
-        train(model_folder, folder / f"fsdp-{trainable}", trainable=trainable)
+    for name, told in SHARDED.items():
+        train(folder / "tied" if name == "tied" else model_folder, folder / f"fsdp-{name}", **told)
     train(model_folder, folder / "fsdp-adapter", trainable="lora", merge=False)
     train(model_folder, folder / "one-then-fsdp")
     train(model_folder, folder / "fsdp-then-one", half=True)
@@ -75,8 +113,10 @@ def two_train(model_folder: Path, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def trained(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distributed")
-    for trainable in ("attention", "full", "lora"):
-        train(model_folder, folder / f"one-{trainable}", trainable=trainable)
+    tie(model_folder, folder / "tied")
+    train(model_folder, folder / "one-attention")
+    for name, told in SHARDED.items():
+        train(folder / "tied" if name == "tied" else model_folder, folder / f"one-{name}", **told)
     train(model_folder, folder / "one-then-ddp", half=True)
     shutil.copytree(folder / "one-then-ddp", folder / "one-then-fsdp")
     assert together(2, two_train, model_folder, folder) == [0, 0]
@@ -94,6 +134,7 @@ WAYS = {
     "ddp-then-one": "one-attention",
     "fsdp-full": "one-full",
     "fsdp-lora": "one-lora",
+    "fsdp-tied": "one-tied",
     "fsdp-adapter": "one-lora",
     "one-then-fsdp": "one-attention",
     "fsdp-then-one": "one-attention",
@@ -115,12 +156,23 @@ def test_losses_and_weights_are_those_of_one_process(trained: Path, way: str, al
 
 
 @pytest.mark.slow
+def test_sharded_bf16_rounds_as_much_as_autocast_does(trained: Path) -> None:
+    found, expected = rows(trained / "fsdp-bf16"), rows(trained / "one-bf16")
+    assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in expected], rel=2e-2)
+    # A checkpoint holds what is trained, not the copies that are computed with.
+    weights = load_file(trained / "fsdp-bf16" / "checkpoints" / "checkpoint-2" / checkpoints.WEIGHTS)
+    assert {each.dtype for each in weights.values()} == {torch.float32}
+
+
+@pytest.mark.slow
 def test_the_model_of_sharded_processes_is_an_ordinary_folder(trained: Path) -> None:
     model = load_model(str(trained / "fsdp-full" / "model"))
     assert type(model).__name__ == "LlamaForCausalLM"
     assert {path.name for path in (trained / "fsdp-full").iterdir()} == {"metrics.jsonl", "model", "summary.json"}
     names = [{path.name for path in (trained / each / "model").iterdir()} for each in ("fsdp-full", "one-full")]
     assert names[0] == names[1]
+    tied = [load_file(trained / each / "model/model.safetensors").keys() for each in ("fsdp-tied", "one-tied")]
+    assert tied[0] == tied[1]
 
 
 def call(folder: Path, *arguments: str) -> None:

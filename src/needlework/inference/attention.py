@@ -45,7 +45,9 @@ class Places:
 
     def seen(self, keys: Places, window: int | None, device: torch.device) -> torch.Tensor:
         """Return which keys each query sees, shape [B, 1, N, K]."""
-        distance = (self.at[:, :, None] - keys.at[:, None]).to(device, non_blocking=True)
+        # Positions travel to the device, not what is made of each pair of them.
+        ours, theirs = (each.at.to(device, non_blocking=True) for each in (self, keys))
+        distance = ours[:, :, None] - theirs[:, None]
         return ((distance >= 0) & (distance < (window or NOWHERE)))[:, None]
 
 

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
 from needlework.inference.attention import NOWHERE, Places, Rule, attend, join
 from needlework.inference.prefixes import Span
+from needlework.models.fused import fused_attention
 
 TAIL = 256
 """Longest end of a prompt that is kept beside its answer, padded to the longest of the batch."""
@@ -92,9 +92,7 @@ class Prefill:
                 output[:, :, rows], sums[:, :, rows] = attend(query[:, :, rows], keys, values, rule, at, at)
             else:
                 # Nothing comes before: no sums are needed, so each device's fastest kernel can be used.
-                output[:, :, rows] = scaled_dot_product_attention(
-                    query[:, :, rows], keys, values, is_causal=True, scale=rule.scale, enable_gqa=True
-                )
+                output[:, :, rows] = fused_attention(query[:, :, rows], keys, values, scale=rule.scale)
         for past in self._past:
             past.join(output, sums, query, layer, rule)
         return output

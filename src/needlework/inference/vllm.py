@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ def load(name: str, *, precision: Precision, trust_remote_code: bool = False) ->
     Raises:
         ModelError: If vLLM is not installed, or the model is an adapter alone.
     """
+    # Its engine is another process, which forked would not get the GPU that this one has asked about.
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
     try:
         from vllm import LLM
     except ImportError:
@@ -35,6 +38,8 @@ def load(name: str, *, precision: Precision, trust_remote_code: bool = False) ->
         dtype={"fp32": "float32", "bf16": "bfloat16"}[precision],
         trust_remote_code=trust_remote_code,
         enable_prefix_caching=True,
+        # The whole context where its cache fits the memory, else as much of it as does.
+        max_model_len=-1,
         seed=0,
     )
 

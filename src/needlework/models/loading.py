@@ -169,15 +169,15 @@ def quiet() -> None:
 def fastest_precision() -> Precision:
     """Return the faster of fp32 and bf16 matrix products on this machine.
 
-    A GPU is taken to be faster in bf16. CPUs differ: many have bf16 instructions that are no faster
-    than fp32, so a product of a small model's shape is timed in both.
+    A GPU is faster in bf16 where it has it; those before Ampere only imitate it. CPUs differ: many have bf16
+    instructions that are no faster than fp32, so a product of a small model's shape is timed in both.
     """
     import time
 
     import torch
 
     if torch.cuda.is_available():
-        return "bf16"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     times = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         left, right = torch.ones(1024, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)

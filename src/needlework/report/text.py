@@ -193,7 +193,8 @@ def training(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("seconds", "time", duration),
         ("trainable_parameters", "parameters trained", _millions),
         ("parameters", "parameters in all", _millions),
-        ("peak_memory_gib", "peak memory", "{:.1f} GiB".format),
+        ("peak_gpu_memory_gib", "peak memory of the GPU", "{:.1f} GiB".format),
+        ("peak_memory_gib", "peak memory of the process", "{:.1f} GiB".format),
         ("precision", "precision", str),
     ]
     return [(name, say(summary[key])) for key, name, say in facts if summary.get(key) is not None]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
+from accelerate import Accelerator
 from transformers import TrainingArguments
 
 from needlework import processes
@@ -61,12 +62,16 @@ def make(settings: TrainSettings, checkpoints: Path, *, keep: int) -> TrainingAr
         max_grad_norm=settings.max_grad_norm,
         bf16=settings.precision == "bf16",
         use_cpu=not torch.cuda.is_available(),
+        # Of the model that is saved; training asks for none.
+        use_cache=True,
         activation_checkpointing=settings.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
         # Samples are independent draws, so their order carries nothing; a fixed one makes resuming exact.
         train_sampling_strategy="sequential",
         # Every trained parameter takes part in every row.
         ddp_find_unused_parameters=False,
+        # Gradients are divided after each row; until the batch's last, each process would hold them whole.
+        accelerator_config={"gradient_accumulation_kwargs": {"sync_each_batch": _is_sharding_asked()}},
         ddp_timeout=int(processes.PATIENCE.total_seconds()),
         remove_unused_columns=False,
         dataloader_pin_memory=False,
@@ -110,6 +115,12 @@ def check_sharding(is_sharded: bool) -> None:
         raise processes.agreed(
             UserError("accelerate shards (FSDP) on GPUs under a launcher only; leave out --use_fsdp, or train there.")
         )
+
+
+def sum_in_fp32(accelerator: Accelerator) -> None:
+    """Let FSDP2 add gradients up in fp32, over rows and over processes; accelerate adds them up in bf16."""
+    if accelerator.is_fsdp2 and (policy := accelerator.state.fsdp_plugin.mixed_precision_policy):
+        accelerator.state.fsdp_plugin.mixed_precision_policy = replace(policy, reduce_dtype=torch.float32)
 
 
 def _is_sharding_asked() -> bool:

@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
 
 from needlework.errors import ModelError
+from needlework.models.fused import fused_attention
 from needlework.train.cpu_attention import cpu_attention
 from needlework.train.last_layer import skip_last_prefix
 from needlework.train.softcap import softcapped_attention
@@ -126,21 +126,14 @@ def shared_prefix_attention(
     if device.type == "cpu" and layout.reaches_all(sliding_window):
         output = cpu_attention(query, key, value, layout, scale=scale, skip_prefix=is_last)
         return output.transpose(1, 2), None
-    options: dict[str, Any] = {"scale": scale, "enable_gqa": query.shape[1] != key.shape[1]}
     if is_last:
         prefix_out = torch.zeros_like(value[:, :1, :1]).expand(*query[:, :, :prefix].shape[:3], value.shape[-1])
     else:
         mask = layout.prefix_mask(sliding_window, device)
-        prefix_out = scaled_dot_product_attention(
-            query[:, :, :prefix],
-            key[:, :, :prefix],
-            value[:, :, :prefix],
-            attn_mask=mask,
-            is_causal=mask is None,
-            **options,
-        )
+        of_prefix = (each[:, :, :prefix] for each in (query, key, value))
+        prefix_out = fused_attention(*of_prefix, scale=scale, mask=mask)
     mask = layout.branch_mask(sliding_window, device)
-    branch_out = scaled_dot_product_attention(query[:, :, prefix:], key, value, attn_mask=mask, **options)
+    branch_out = fused_attention(query[:, :, prefix:], key, value, scale=scale, mask=mask)
     return torch.cat([prefix_out, branch_out.to(prefix_out.dtype)], dim=2).transpose(1, 2), None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.functional import cross_entropy
 from transformers import PrinterCallback, Trainer, TrainerState, set_seed
 
@@ -88,6 +89,10 @@ class SharedPrefixTrainer(Trainer):
         model.eval()
         counts = held_out.count(logits, self.renderer, self.args.process_index, self.args.world_size)
         model.train()
+        # Without a backward, the last layers' weights stay whole: a copy that a checkpoint would read and write.
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
         asked, value, whole = self.accelerator.reduce(counts.to(self.accelerator.device)).tolist()
         return {VALUE: value / asked, WHOLE: whole / asked}
 
@@ -170,6 +175,7 @@ def finetune(
     )
     trainer.tally, trainer.held_out, trainer.renderer = Tally(), held_out, renderer
     arguments.check_sharding(trainer.is_fsdp_enabled)
+    arguments.sum_in_fp32(trainer.accelerator)
     # Its callback prints a dictionary a step; ours reports.
     trainer.remove_callback(PrinterCallback)
     with checkpoints.full_disk_explained(folder):
@@ -206,7 +212,7 @@ def _save(trainer: SharedPrefixTrainer, renderer: Renderer, folder: Path, merge:
     is_adapter = hasattr(model, "merge_and_unload") and not merge
     if hasattr(model, "merge_and_unload") and merge:
         model = model.merge_and_unload()
-    weights = checkpoints.whole(model.state_dict()) if trainer.is_fsdp_enabled else None
+    weights = checkpoints.whole(_untied(model)) if trainer.is_fsdp_enabled else None
 
     def write() -> None:
         temporary, target = folder / "model.tmp", folder / "model"
@@ -222,12 +228,21 @@ def _save(trainer: SharedPrefixTrainer, renderer: Renderer, folder: Path, merge:
     processes.first(write)
 
 
+def _untied(model: Any) -> dict[str, torch.Tensor]:
+    """Return a model's state without what is tied to other weights, which shards do not tell."""
+    tied = getattr(model, "all_tied_weights_keys", {})
+    return {name: each for name, each in model.state_dict().items() if name not in tied}
+
+
 def _summarize(settings: TrainSettings, folder: Path, facts: dict[str, Any]) -> None:
     """Write `summary.json`, whose presence says that the training is finished; drop the checkpoints."""
     last = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     # Kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    peaks = {"peak_memory_gib": round(peak, 2)}
+    if torch.cuda.is_available():
+        peaks["peak_gpu_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
     summary = {key: last[key] for key in ("seconds", "answers", "tokens")} | {"steps": last["step"]} | facts
-    write_json(folder / SUMMARY, summary | {"peak_memory_gib": round(peak, 2), "precision": settings.precision})
+    write_json(folder / SUMMARY, summary | peaks | {"precision": settings.precision})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)

@@ -1,0 +1,42 @@
+"""PyTorch's fused attention, called so that a GPU does compute it fused."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+
+def fused_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scale: float, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Attend causally, or as a mask says.
+
+    Args:
+        query: Shape [B, heads, N, head_dim]; `key` and `value` have as many or fewer heads.
+        scale: Factor of the scores.
+        mask: Which keys each query sees; without it those up to its own place.
+
+    Returns:
+        The output, of the query's shape.
+    """
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and copies_keys(query.device.type, query.dtype, masked=mask is not None):
+        key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
+    return scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+
+
+def copies_keys(device: str, dtype: torch.dtype, *, masked: bool) -> bool:
+    """Return whether keys that heads share are copied for each of them.
+
+    CUDA's one kernel that shares keys, flash attention, takes neither masks nor fp32. Without copies such a call would
+    be computed in separate steps with all scores in memory (transformers decides so in `sdpa_attention`).
+    """
+    return device == "cuda" and (masked or dtype == torch.float32)
