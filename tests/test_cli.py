@@ -129,13 +129,13 @@ def test_an_output_that_cannot_be_a_folder_is_one_sentence(
 ) -> None:
     (tmp_path / "file").write_text("mine")
     assert call(monkeypatch, "run", "smollm2-135m", "--output", str(tmp_path / name)) == 2
-    assert "cannot write" in capsys.readouterr().err
+    assert "cannot use" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
     ("output", "message"),
-    [("/proc/x", "cannot find or make /proc/x: No such file or directory"), ("x" * 300, "File name too long")],
+    [("/proc/x", "cannot use /proc/x: No such file or directory"), ("x" * 300, "File name too long")],
 )
 def test_an_output_that_cannot_be_made_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, output: str, message: str

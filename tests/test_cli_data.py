@@ -57,6 +57,10 @@ def test_show_prints_a_row_of_a_file(
         code = call(monkeypatch, "show", str(path), "--model", str(model_folder), "--needles", "2", "--index", index)
         assert code == (0 if index != "3" else 2)
         pages.append(capsys.readouterr())
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(f"data: {{file: {path}, needles: 2}}\nmodel: {{name: {model_folder}}}")
+    assert call(monkeypatch, "show", str(recipe)) == 0
+    assert capsys.readouterr().out == pages[0].out
     first, second, third = sorted(page.out for page in pages[:3])
     assert first.startswith("own, line 1 of haystacks.jsonl, needles 1 to 1")
     assert "1 ▸ «Ann» came in." in first
@@ -101,6 +105,16 @@ def test_inspect_reads_what_generate_official_writes_for_each_seed(
         assert f"name, seed {seed}, as messages in" in text
     assert text.count("rows        7\n") == text.count("checksums   all right (2 files)\n") == 2
     assert text.count("of 2,500 tokens on average") == text.count("first item (7 needles)") == 2
+
+
+@pytest.mark.parametrize("change", [{"rows": "x"}, {"files": []}, {"settings": []}])
+def test_inspect_refuses_a_manifest_of_other_kinds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, change: dict[str, object]
+) -> None:
+    manifest = {"settings": {}, "haystacks": 1, "rows": 1, "files": {}} | change
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert call(monkeypatch, "inspect", str(tmp_path)) == 2
+    assert "manifest.json is not the manifest of a dataset" in capsys.readouterr().err
 
 
 def test_inspect_names_a_damaged_file(

@@ -110,6 +110,12 @@ def test_a_folder_of_texts_has_a_passage_for_each_paragraph(tmp_path: Path) -> N
         ("squad.json", '{\n"data": oops}', r"squad\.json, line 2: not JSON: .* at column 9$"),
         ("squad.json", json.dumps(as_squad(context=3)), r"SQuAD's form: data\.0\.paragraphs\.0\.context: input should"),
         ("squad.json", "[]", r"squad\.json is not in SQuAD's form: input should be"),
+        (
+            "squad.json",
+            99_999 * "[",
+            r"squad\.json cannot be read: it holds a number too long, or is nested too deeply",
+        ),
+        ("qa.jsonl", "\n" + 5_000 * "1", r"qa\.jsonl, line 2 cannot be read: it holds a number too long"),
         ("qa.csv", "", r"qa\.csv is neither a \.json or \.jsonl file"),
         ("qa.jsonl", b"\n\n\xff", r"cannot read .*qa\.jsonl, line 3: not UTF-8 text"),
     ],

@@ -136,7 +136,7 @@ def test_another_evaluation_in_a_finished_folder_is_refused(tiny: Path, finished
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.items=[2, 60]", "sample 0 with 60 items needs"),
+        ("data.items=[2, 60]", "with 60 items needs"),
         ("data.max_tokens=5000", "the context of .* is 4096 tokens"),
         ("data.task=simple_dct", "no task 'simple_dct'"),
         ("data.needles=30", "30 needles do not fit"),

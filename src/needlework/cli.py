@@ -36,13 +36,9 @@ Tflops = Annotated[
 ]
 
 # What the system says where a folder cannot be written: ENOENT, where it cannot even be made, as in /proc.
-UNWRITABLE = {
-    getattr(errno, name)
-    for name in (
-        *("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOTDIR", "EEXIST", "EISDIR", "EFBIG"),
-        *("ENOENT", "ENAMETOOLONG", "ELOOP"),
-    )
-}
+UNWRITABLE = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EFBIG")}
+UNUSABLE = {getattr(errno, name) for name in ("ENOTDIR", "EEXIST", "EISDIR", "ENOENT", "ENAMETOOLONG", "ELOOP")}
+"""What an operating system has against a disk, and against a path that may only have been read."""
 
 
 @app.command()
@@ -214,11 +210,12 @@ def main() -> None:
     except UserError as error:
         _fail(str(error))
     except OSError as error:
-        if error.errno not in UNWRITABLE:
+        if error.errno not in UNWRITABLE | UNUSABLE:
             raise
         place = f" {error.filename}" if error.filename else ""
-        doing = "find or make" if error.errno == errno.ENOENT else "write"
-        _fail(f"cannot {doing}{place}: {error.strerror}. Make room or give another --output.")
+        if error.errno in UNUSABLE:
+            _fail(f"cannot use{place}: {error.strerror}. Give another path.")
+        _fail(f"cannot write{place}: {error.strerror}. Make room or give another --output.")
 
 
 def _fail(message: str) -> NoReturn:

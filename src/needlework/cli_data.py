@@ -46,8 +46,10 @@ def show(
     if Path(source).suffix == ".jsonl":
         loaded = recipes.parse({"data": {"file": source}}, changes(values, set))
     else:
-        # A sample does not depend on how many there are.
-        loaded = synthetic(source, {**values, "data.haystacks": index + 1}, set)
+        loaded = synthetic(source, values, set)
+        if loaded.data.file is None:
+            # A sample does not depend on how many there are.
+            loaded = loaded.model_copy(update={"data": loaded.data.model_copy(update={"haystacks": index + 1})})
     data = pipeline.training_data(loaded, pipeline.make_renderer(loaded.model))
     if index >= len(data):
         raise UserError(f"--index {index} is beyond the {len(data)} rows of {source}, which are counted from 0.")
@@ -72,7 +74,7 @@ def inspect(folder: Annotated[Path, typer.Argument(help="Folder of a finished da
         if "official" in settings:
             return official.samples(settings)
         recipe = recipes.of_dataset(settings)
-        return pipeline.dataset(recipe, pipeline.make_renderer(recipe.model, settings["conversation"]))
+        return pipeline.dataset(recipe, pipeline.make_renderer(recipe.model, settings.get("conversation", False)))
 
     for number, name in enumerate(manifests(folder)):
         with progress.bar("inspect") as update:

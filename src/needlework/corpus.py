@@ -31,6 +31,9 @@ class Question:
     id: str = ""
 
 
+UNREADABLE = "cannot be read: it holds a number too long, or is nested too deeply"
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A paragraph, on one line."""
@@ -191,6 +194,8 @@ def _read_squad(path: Path) -> Iterator[Passage]:
         raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg} at column {error.colno}") from None
     except ValidationError as error:
         raise DataError(f"{path} is not in SQuAD's form: {_fault(error)}") from None
+    except (ValueError, RecursionError):
+        raise DataError(f"{path} {UNREADABLE}") from None
     for article in content.data:
         title = _on_one_line(article.title.replace("_", " "))
         for paragraph in article.paragraphs:
@@ -218,6 +223,8 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[tuple[int, Row]]:
                 raise DataError(f"{path}, line {number}: not JSON: {error.msg} at column {error.colno}") from None
             except ValidationError as error:
                 raise DataError(f"{path}, line {number}: {_fault(error)}") from None
+            except (ValueError, RecursionError):
+                raise DataError(f"{path}, line {number} {UNREADABLE}") from None
 
 
 def _read_folder(folder: Path) -> Iterator[Passage]:

@@ -1,12 +1,28 @@
 """Errors a user can mend. The command line prints their text, without a traceback, and exits with 2."""
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class UserError(Exception):
     """Something the user gave or has is wrong; the message says what, the numbers, and the fix."""
 
 
 class BudgetError(UserError):
-    """A token budget that no haystack of the task can meet."""
+    """A token budget that a haystack of the task cannot meet.
+
+    Args:
+        message: Says so.
+        needed: The smallest budget that it can meet.
+    """
+
+    def __init__(self, message: str, needed: int) -> None:
+        super().__init__(message)
+        self.needed = needed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.needed)
 
 
 class RecipeError(UserError):

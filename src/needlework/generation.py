@@ -82,7 +82,7 @@ def write(
     model = recipe.model
     renderer = make_renderer(model, conversation)
     data = dataset(recipe, renderer)
-    # What cannot be made is refused before anything is written.
+    # What most likely cannot be made is refused before anything is written.
     data.largest()
     _tell_of_plain_path(data, model.name, progress)
     settings: dict[str, Any] = {

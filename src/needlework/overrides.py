@@ -6,8 +6,7 @@ import contextlib
 import json
 from typing import Any
 
-import yaml
-
+from needlework import plain_yaml
 from needlework.errors import RecipeError
 
 
@@ -36,8 +35,8 @@ def _read(override: str, text: str) -> Any:
     with contextlib.suppress(ValueError):
         return json.loads(text)
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = plain_yaml.parse(text)
+    except ValueError:
         raise RecipeError(f"--set {override!r}: {text!r} is not a YAML value.") from None
     # YAML 1.1 takes 1e-4 for a string, which nobody means who does not put it in quotation marks.
     if isinstance(value, str):

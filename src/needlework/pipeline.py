@@ -266,12 +266,8 @@ def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> No
         progress.say(f"Checking {recipe.data.file}")
     data = training_data(recipe, renderer)
     data.largest()
-    if recipe.data.items is not None:
-        # Where sizes are not fitted to max_tokens, numbers of more digits make another one longer.
-        for _ in data:
-            pass
     if recipe.train.check:
-        data.held_out(recipe.train.check.needles)
+        data.held_out(recipe.train.check.needles).largest()
 
 
 def make_renderer(model: Model, conversation: bool = False) -> Renderer:

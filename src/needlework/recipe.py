@@ -11,6 +11,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from needlework import plain_yaml
 from needlework.benchmark_settings import KV, MDQA, Evaluate, Knowledge
 from needlework.errors import RecipeError
 from needlework.overrides import apply
@@ -61,6 +62,14 @@ class Data(Section):
         if items is not None and not 1 <= items[0] <= items[1]:
             raise ValueError("give the fewest items, at least 1, then the most")
         return items
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Data:
+        if self.items is not None and self.items[1] > self.max_tokens:
+            raise ValueError(
+                f"{self.items[1]} items do not fit max_tokens={self.max_tokens}: each takes a token at least"
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Data:
@@ -169,9 +178,9 @@ def load(recipe: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recip
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             raise RecipeError(f"cannot read the recipe {text}: {reason}.{suggest(text, names())}") from None
     try:
-        values = yaml.safe_load(source) or {}
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{text} is not YAML: {' '.join(str(error).split())}") from None
+        values = plain_yaml.parse(source) or {}
+    except ValueError as error:
+        raise RecipeError(f"{text} is not YAML: {error}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{text} should hold keys and values, not a {type(values).__name__}.")
     return parse(values, overrides, f"the recipe {text}")

@@ -53,6 +53,23 @@ def test_the_largest_sample_is_checked_beforehand(renderer: Renderer) -> None:
         dataset(renderer, num_items=(2, 50)).largest()
 
 
+def test_a_budget_that_a_later_sample_exceeds_is_refused_beforehand_with_one_that_all_meet(renderer: Renderer) -> None:
+    task = make_task("records", {})
+
+    def records(max_tokens: int) -> SyntheticDataset:
+        return SyntheticDataset(task, 60, 1, max_tokens, renderer)
+
+    with pytest.raises(BudgetError) as of_first:
+        records(10)[0]
+    with pytest.raises(BudgetError) as of_all:
+        records(of_first.value.needed).largest()
+    needed = of_all.value.needed
+    assert needed > of_first.value.needed
+    assert f"Raise max_tokens to at least {needed}" in str(of_all.value)
+    assert len(list(records(needed))) == 60
+    assert records(needed).largest().items
+
+
 def test_iteration_ends(renderer: Renderer) -> None:
     assert len(list(iter(dataset(renderer, size=3)))) == 3
 

@@ -60,6 +60,13 @@ def test_the_longest_numbers_are_right_and_longer_ones_refused() -> None:
         dictionaries.check_numbers("digits", (3, 19), 1, 9)
 
 
+def test_dictionaries_with_hardly_enough_keys_are_refused() -> None:
+    dictionaries.check_clashes((3, 4), 4)
+    dictionaries.check_clashes((3,), 90)
+    with pytest.raises(UserError, match=r"dictionaries of 200 keys with key_digits=\[3\]"):
+        dictionaries.check_clashes((3,), 200)
+
+
 def test_scattered_places_differ_and_are_uniform() -> None:
     rng, seen = np.random.default_rng(0), Counter[tuple[int, ...]]()
     for _ in range(6000):

@@ -136,5 +136,6 @@ class Budget:
         raise BudgetError(
             f"max_tokens={self.max_tokens}, but the smallest {draft.task} haystack ({fewest} items, "
             f"{len(draft.arrange(fewest).needles)} needles) needs {needed} with this tokenizer and chat template. "
-            f"Raise max_tokens to at least {needed}."
+            f"Raise max_tokens to at least {needed}.",
+            needed,
         )

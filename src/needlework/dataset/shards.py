@@ -125,10 +125,12 @@ def find_manifest(path: Path) -> dict[str, Any] | None:
         DataError: If it is damaged, or someone else's file of that name.
     """
     manifest = read_object(path)
-    if manifest is None or manifest.keys() >= {"settings", "haystacks", "rows", "files"}:
+    kinds = {"settings": dict, "haystacks": int, "rows": int, "files": dict}
+    if manifest is None or all(isinstance(manifest.get(key), kind) for key, kind in kinds.items()):
         return manifest
     raise DataError(
-        f"{path} is not the manifest of a dataset: it lacks settings, haystacks, rows or files. Give another folder."
+        f"{path} is not the manifest of a dataset: it lacks settings, haystacks, rows or files, or they are damaged. "
+        f"Give another folder."
     )
 
 

@@ -21,6 +21,9 @@ from needlework.tasks.protocol import Task, drafts
 BATCH = 32
 """Samples that are drawn together: more do not save time and leave the processor's cache."""
 
+CHECKED, FEW = 2048, 3
+"""Samples that are tried beforehand, where a haystack holds no more than so many times the fewest items."""
+
 HELD_OUT = 7_310_260
 """Between the seed of a dataset and that of the haystacks held out from it."""
 
@@ -67,14 +70,31 @@ class SyntheticDataset(Sequence[Haystack]):
         return f"sample {index} of seed {self.seed}"
 
     def largest(self) -> Haystack:
-        """Return the largest haystack the settings allow.
+        """Return a haystack of the most items the settings allow.
 
         Raises:
-            BudgetError: If it cannot fit `max_tokens`.
+            BudgetError: If one of the first samples cannot fit `max_tokens`; names what the longest of them needs.
         """
-        if self.num_items is None:
+        items = self.num_items
+        largest = self._first() if items is None else replace(self, num_items=(items[1], items[1]))._first()
+        # Where there is room for many items, some fit whatever they hold.
+        if items is not None or len(largest.items) <= FEW * self._min_items:
+            self._first(CHECKED)
+        return largest
+
+    def _first(self, count: int = 1) -> Haystack:
+        """Return the first sample, if it and so many all fit."""
+        longest: BudgetError | None = None
+        for index in range(min(self.size, count)):
+            try:
+                self.draft(index)
+            except BudgetError as error:
+                longest = error if longest is None or error.needed > longest.needed else longest
+        if longest is None:
             return self[0]
-        return replace(self, num_items=(self.num_items[1], self.num_items[1]))[0]
+        if count < min(self.size, CHECKED):
+            return self._first(CHECKED)
+        raise longest
 
     def held_out(self, needles: int) -> SyntheticDataset:
         """Return a dataset of the same kind with none of these samples, of so many needles or some more."""
@@ -147,7 +167,8 @@ class SyntheticDataset(Sequence[Haystack]):
         if (tokens := self.composer.count(draft, num_items)) > self.max_tokens:
             raise BudgetError(
                 f"sample {index} with {num_items} items needs {tokens} tokens, but max_tokens={self.max_tokens}. "
-                f"Raise max_tokens or ask for fewer items."
+                f"Raise max_tokens to at least {tokens}, or ask for fewer items.",
+                tokens,
             )
         return draft, num_items
 

@@ -244,7 +244,10 @@ def _figures(inspection: Inspection) -> dict[str, str]:
     }
     if len(tokens):
         if unit == "characters":
-            figures["tokens"] = f"about {round(tokens.mean() * len(lengths), -3):,.0f}; a row {_spread(tokens)}"
+            total = f"{tokens.sum():,}"
+            if len(tokens) < len(lengths):
+                total = f"about {round(tokens.mean() * len(lengths), -3):,.0f}"
+            figures["tokens"] = f"{total}; a row {_spread(tokens)}"
         figures["fill"] = f"{100 * inspection.fill:.1f} % of {inspection.max_tokens:,} tokens on average"
         figures["supervised"] = f"{100 * inspection.supervised_share:.2f} % of the tokens"
     return figures

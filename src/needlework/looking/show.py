@@ -96,9 +96,11 @@ def _chat(haystack: Haystack, renderer: Renderer, answer: Text, *, full: bool, p
         before, after = "", "\n"
     grid = _grid()
     grid.add_row("", Text.assemble((before, MARKER), visible(haystack.preamble)))
-    grid.add_row()
-    _add_items(grid, haystack, full=full, plain=plain)
-    grid.add_row()
+    if haystack.preamble:
+        grid.add_row()
+    if haystack.items:
+        _add_items(grid, haystack, full=full, plain=plain)
+        grid.add_row()
     grid.add_row("", Text.assemble(visible(needle.question), (after, MARKER), answer))
     return grid
 

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
 
+from needlework import plain_yaml
 from needlework.benchmark_settings import Fraction
 from needlework.errors import RecipeError
 from needlework.sections import Section, validate
@@ -150,7 +151,7 @@ def _all(bounds: tuple[int, int]) -> tuple[int, ...]:
     return tuple(range(bounds[0], bounds[1] + 1))
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(plain_yaml.Loader):
     """Reads plain YAML and tuples."""
 
 
@@ -175,13 +176,12 @@ def load(path: Path) -> Config:
         RecipeError: If it cannot be read, or a key is unknown, missing or wrong; suggests the nearest.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a safe loader
+        values = plain_yaml.parse(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise RecipeError(f"cannot read the configuration {path}: {reason}.") from None
-    except (yaml.YAMLError, ValueError) as error:
-        # PyYAML's own error does not cover a date that is none.
-        raise RecipeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from None
     except RecipeError as error:
         raise RecipeError(f"{path}, {error}") from None
     if not isinstance(values, dict):

@@ -117,7 +117,8 @@ class Split:
                 return haystack, attempt
         raise BudgetError(
             f"{num_dicts} dictionaries never took fewer than max_token - {REDUNDANCY} = {limit} tokens in {ATTEMPTS} "
-            f"draws; the last took {tokens}. Raise max_token, lower num_dicts, or count with another --model."
+            f"draws; the last took {tokens}. Raise max_token, lower num_dicts, or count with another --model.",
+            tokens + REDUNDANCY + 1,
         )
 
     def _rng(self, *sample: int) -> np.random.Generator:

@@ -254,6 +254,25 @@ MOST_DIGITS = 18
 """Of a number that fits 64 bits, whatever its digits."""
 
 
+MOST_CLASHES = 5.0
+"""In a dictionary on average: one in 150 is free of them then, and drawing again takes that long."""
+
+
+def check_clashes(key_digits: Sequence[int], width: int) -> None:
+    """Check that dictionaries of so many keys can be drawn without one key twice.
+
+    Raises:
+        UserError: If it would take too long.
+    """
+    # Two keys are the same if they have as many digits, and then all of them.
+    same = sum(1 / (9 * 10 ** (count - 1)) for count in key_digits) / len(key_digits) ** 2
+    if width * (width - 1) / 2 * same > MOST_CLASHES:
+        raise UserError(
+            f"dictionaries of {width} keys with key_digits={list(key_digits)} can hardly be drawn without one key "
+            f"twice. Allow more digits or ask for fewer keys."
+        )
+
+
 def check_numbers(name: str, digits: Sequence[int], num_needles: int, needed: int) -> None:
     """Check that numbers of so many digits can be drawn, and enough of them that they differ.
 

@@ -140,6 +140,7 @@ class SimpleDict:
 
     def _check(self, num_items: int, num_needles: int) -> None:
         dictionaries.check_seats("simple_dict", num_items, num_needles, self.keys_per_gold, self.keys_per_dict)
+        dictionaries.check_clashes(self.key_digits, self._width)
         # Gold values avoid the gold keys, and every distractor avoids both, with room to draw.
         needed = 2 * (2 * num_needles + self._width)
         dictionaries.check_numbers("key_digits", self.key_digits, num_needles, needed)

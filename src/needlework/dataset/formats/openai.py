@@ -33,11 +33,11 @@ def check(data: SyntheticDataset) -> None:
     """
     examples = len(data) * (1 if data.renderer.conversation else data.num_needles)
     if examples < MIN_EXAMPLES:
-        raise UserError(f"OpenAI takes no fewer than {MIN_EXAMPLES} examples, not {examples}. Raise --num-haystacks.")
+        raise UserError(f"OpenAI takes no fewer than {MIN_EXAMPLES} examples, not {examples}. Raise data.haystacks.")
     if data.max_tokens > MAX_TOKENS:
         raise UserError(
             f"OpenAI cuts examples off behind {MAX_TOKENS} tokens, and with them the answer. "
-            f"Lower --max-tokens from {data.max_tokens}."
+            f"Lower data.max_tokens from {data.max_tokens}."
         )
 
 
@@ -65,7 +65,7 @@ def validated(lines: Iterable[bytes]) -> Iterator[bytes]:
         if size > MAX_BYTES:
             raise DataError(
                 f"OpenAI takes files of at most {MAX_BYTES} bytes, which is {examples - 1} of these examples. "
-                f"Lower --num-haystacks."
+                f"Lower data.haystacks."
             )
         yield line
     if examples < MIN_EXAMPLES:
