@@ -37,13 +37,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "looking": {"haystack", "models", "dataset", "visible", "errors"},
     "sections": {"errors"},
     "benchmark_settings": {"sections", "corpus", "errors"},
-    "recipe": {"benchmark_settings", "sections", "overrides", "errors"},
-    "overrides": {"errors"},
+    "plain_yaml": set(),
+    "recipe": {"benchmark_settings", "sections", "overrides", "plain_yaml", "errors"},
+    "overrides": {"plain_yaml", "errors"},
     "own_data": {"recipe", "dataset", "models", "storage", "errors"},
     "convert": {"haystack", "corpus", "errors"},
     "card": {"recipe", "report", "models", "tasks", "storage", "visible"},
     "official": {
-        *("haystack", "recipe", "benchmark_settings", "sections", "tasks"),
+        *("haystack", "recipe", "benchmark_settings", "sections", "plain_yaml", "tasks"),
         *("models", "dataset", "storage", "progress", "errors"),
     },
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class UserError(Exception):
     """Something the user gave or has is wrong; the message says what, the numbers, and the fix."""
@@ -21,7 +19,7 @@ class BudgetError(UserError):
         super().__init__(message)
         self.needed = needed
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[BudgetError], tuple[str, int]]:
         return type(self), (str(self), self.needed)
 
 
