@@ -35,10 +35,10 @@ Tflops = Annotated[
     float | None, typer.Option(min=0.001, help="With --dry-run: 10^12 operations a second of your GPU, for its time.")
 ]
 
-# What the system says where a folder cannot be written: ENOENT, where it cannot even be made, as in /proc.
 UNWRITABLE = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EFBIG")}
 UNUSABLE = {getattr(errno, name) for name in ("ENOTDIR", "EEXIST", "EISDIR", "ENOENT", "ENAMETOOLONG", "ELOOP")}
-"""What an operating system has against a disk, and against a path that may only have been read."""
+"""What an operating system has against writing, and against a path, which may only be read: ENOENT also where a folder
+cannot be made, as in /proc."""
 
 
 @app.command()

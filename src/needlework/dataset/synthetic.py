@@ -76,25 +76,27 @@ class SyntheticDataset(Sequence[Haystack]):
             BudgetError: If one of the first samples cannot fit `max_tokens`; names what the longest of them needs.
         """
         items = self.num_items
-        largest = self._first() if items is None else replace(self, num_items=(items[1], items[1]))._first()
+        full = self if items is None else replace(self, num_items=(items[1], items[1]))
+        try:
+            largest = full[0]
+        except BudgetError:
+            full._try_first()
+            raise
         # Where there is room for many items, some fit whatever they hold.
         if items is not None or len(largest.items) <= FEW * self._min_items:
-            self._first(CHECKED)
+            self._try_first()
         return largest
 
-    def _first(self, count: int = 1) -> Haystack:
-        """Return the first sample, if it and so many all fit."""
-        longest: BudgetError | None = None
-        for index in range(min(self.size, count)):
+    def _try_first(self) -> None:
+        """Draft the first samples; of those that do not fit, raise the error of the longest."""
+        errors = []
+        for index in range(min(self.size, CHECKED)):
             try:
                 self.draft(index)
             except BudgetError as error:
-                longest = error if longest is None or error.needed > longest.needed else longest
-        if longest is None:
-            return self[0]
-        if count < min(self.size, CHECKED):
-            return self._first(CHECKED)
-        raise longest
+                errors.append(error)
+        if errors:
+            raise max(errors, key=lambda error: error.needed)
 
     def held_out(self, needles: int) -> SyntheticDataset:
         """Return a dataset of the same kind with none of these samples, of so many needles or some more."""

@@ -94,8 +94,8 @@ class SimpleDict:
         keys[seats], values[seats] = gold
         contents = dictionaries.pieces(keys, values, sizes)
         return [
-            Draft("simple_dict", PREAMBLE, Pieces(rows, FRAGMENTS), self._arranging(each), OPENING, CLOSING)
-            for rows, each in zip(contents, drawn, strict=True)
+            Draft("simple_dict", PREAMBLE, Pieces(content, FRAGMENTS), self._arranging(each), OPENING, CLOSING)
+            for content, each in zip(contents, drawn, strict=True)
         ]
 
     def _draw(
