@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_show_prints_a_row_of_a_file(
         assert code == (0 if index != "3" else 2)
         pages.append(capsys.readouterr())
     recipe = tmp_path / "own.yaml"
-    recipe.write_text(f"data: {{file: {path}, needles: 2}}\nmodel: {{name: {model_folder}}}")
+    recipe.write_text(f"data: {{file: {path}, needles: 2, max_tokens: 2048}}\nmodel: {{name: {model_folder}}}")
     assert call(monkeypatch, "show", str(recipe)) == 0
     assert capsys.readouterr().out == pages[0].out
     first, second, third = sorted(page.out for page in pages[:3])
@@ -68,6 +69,16 @@ def test_show_prints_a_row_of_a_file(
     assert third.startswith("own, line 2 of haystacks.jsonl, needles 1 to 1")
     assert "Who came in?" in third
     assert "--index 3 is beyond the 3 rows" in pages[3].err
+
+
+def test_show_says_by_how_much_a_row_of_a_file_is_too_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
+) -> None:
+    path = tmp_path / "haystacks.jsonl"
+    path.write_text(json.dumps({"needles": [{"question": "Ann came in. Who came in?", "answer": "Ann."}]}))
+    assert call(monkeypatch, "show", str(path), "--model", str(model_folder), "--max-tokens", "5") == 0
+    tokens, more = re.findall(r"(\d+) of 5 in the longest row: (\d+) too many", capsys.readouterr().out)[0]
+    assert int(tokens) == 5 + int(more)
 
 
 @pytest.mark.parametrize(

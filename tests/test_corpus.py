@@ -93,7 +93,7 @@ def test_a_folder_of_texts_has_a_passage_for_each_paragraph(tmp_path: Path) -> N
     ("name", "content", "message"),
     [
         ("qa.jsonl", json.dumps(ROW) + "\n\n{oops", r"qa\.jsonl, line 3: not JSON: .* at column 2$"),
-        ("qa.jsonl", "[]", r"qa\.jsonl, line 1: input should be a valid dictionary"),
+        ("qa.jsonl", "[]", r"qa\.jsonl, line 1: it should be an object"),
         ("qa.jsonl", '{"context": "a", "question": "b"}', r"qa\.jsonl, line 1: answers: field required"),
         (
             "qa.jsonl",
@@ -109,7 +109,7 @@ def test_a_folder_of_texts_has_a_passage_for_each_paragraph(tmp_path: Path) -> N
         ),
         ("squad.json", '{\n"data": oops}', r"squad\.json, line 2: not JSON: .* at column 9$"),
         ("squad.json", json.dumps(as_squad(context=3)), r"SQuAD's form: data\.0\.paragraphs\.0\.context: input should"),
-        ("squad.json", "[]", r"squad\.json is not in SQuAD's form: input should be"),
+        ("squad.json", "[]", r"squad\.json is not in SQuAD's form: it should be an object"),
         (
             "squad.json",
             99_999 * "[",

@@ -14,10 +14,14 @@ class Outer(Section):
     name: str
     inner: Inner | None = None
     range: tuple[int, int] | None = None
+    switch: bool = False
+    rate: float = 1.0
 
 
 def test_values_that_fit_become_a_section() -> None:
-    assert validate(Outer, {"name": "x", "inner": {"size": 2}}, "it") == Outer(name="x", inner=Inner(size=2))
+    assert validate(Outer, {"name": "x", "inner": {"size": 2}, "switch": True}, "it") == Outer(
+        name="x", inner=Inner(size=2), switch=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -29,6 +33,8 @@ def test_values_that_fit_become_a_section() -> None:
         ({"name": "x", "inner": {"size": "two"}}, "inner.size is 'two': input should be a valid integer"),
         ({"name": "x", "range": [5]}, "range is [5]: give 2 values, not 1."),
         ({"name": "x", "range": []}, "range is []: give 2 values, not 0."),
+        ({"name": "x", "inner": {"size": True}}, "inner.size is True: value error, it is not a switch."),
+        ({"name": "x", "rate": float("inf")}, "rate is inf: input should be a finite number."),
     ],
 )
 def test_the_first_mistake_is_one_sentence(values: dict[str, object], message: str) -> None:

@@ -6,15 +6,13 @@ The first line of a section is what `needlework list benchmarks` says of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, get_args
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
 from needlework.corpus import Half
 from needlework.errors import RecipeError
-from needlework.sections import Section, validate
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
+from needlework.sections import Fraction, Section, validate
 
 
 class KV(Section):

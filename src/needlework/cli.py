@@ -32,7 +32,8 @@ Set = cli_data.Set
 Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the results.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe, what it takes, and stop.")]
 Tflops = Annotated[
-    float | None, typer.Option(min=0.001, help="With --dry-run: 10^12 operations a second of your GPU, for its time.")
+    float | None,
+    typer.Option(min=0.001, max=1e6, help="With --dry-run: 10^12 operations a second of your GPU, for its time."),
 ]
 
 UNWRITABLE = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EFBIG")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,20 +32,21 @@ def show(
     max_tokens: MaxTokens = None,
     needles: Needles = None,
     seed: Seed = None,
-    index: Annotated[int, typer.Option(min=0, help="Which sample.")] = 0,
+    index: Annotated[int, typer.Option(min=0, max=sys.maxsize - 1, help="Which sample.")] = 0,
     full: Annotated[bool, typer.Option("--full", help="Every item and question, not only the gold ones.")] = False,
     set: Set = None,
 ) -> None:
     """Print a sample with its gold pairs and supervised text."""
     from rich.console import Console
 
-    from needlework import pipeline
+    from needlework import own_data, pipeline
     from needlework import recipe as recipes
     from needlework.looking.show import show as page
 
     values = {"model.name": model, "data.max_tokens": max_tokens, "data.needles": needles, "seed": seed}
     if Path(source).suffix == ".jsonl":
-        loaded = recipes.parse({"data": {"file": source}}, changes(values, set))
+        # As `finetune --data` trains on it by default.
+        loaded = recipes.load("smollm2-135m", [*own_data.overrides(Path(source)), *changes(values, set)])
     else:
         loaded = synthetic(source, values, set)
         if loaded.data.file is None:

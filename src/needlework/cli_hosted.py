@@ -30,7 +30,9 @@ AGAIN = "Stopped. The same command continues where this one stopped, and sends n
 @app.command()
 def submit(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a YAML file.")],
-    price: Annotated[float, typer.Option(min=0, help="Your host's price in dollars for a million training tokens.")],
+    price: Annotated[
+        float, typer.Option(min=0, max=1e6, help="Your host's price in dollars for a million training tokens.")
+    ],
     output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the run.")] = None,
     host: Annotated[str, typer.Option(help="Whose API: openai, which Azure and others share, or together.")] = "openai",
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="Its address, if not the host's own.")] = None,

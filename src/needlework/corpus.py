@@ -252,4 +252,6 @@ def _text(path: Path) -> str:
 def _fault(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
-    return f"{place}: {first['msg'].lower()}" if place else first["msg"].lower()
+    # pydantic's own words name a class of ours.
+    message = "it should be an object" if first["type"] == "model_type" else first["msg"].lower()
+    return f"{place}: {message}" if place else message

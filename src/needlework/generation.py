@@ -77,7 +77,7 @@ def write(
     from needlework.models.loading import tokenizer_fingerprint
 
     progress, chosen = progress or Silent(), make_format(format)
-    if ray and workers > 1:
+    if ray is not None and workers > 1:
         raise UserError("--workers are processes of this machine, --ray a cluster's: give one of them.")
     model = recipe.model
     renderer = make_renderer(model, conversation)
@@ -97,7 +97,9 @@ def write(
         settings["sources"] = {source: digest(source) for source in own}
     if chosen.configures:
         settings["train"] = recipe.train.model_dump(mode="json")
-    backend = backends.on_ray(ray) if ray else backends.processes(workers) if workers > 1 else backends.serial
+    backend = (
+        backends.on_ray(ray) if ray is not None else backends.processes(workers) if workers > 1 else backends.serial
+    )
     with progress.bar("generate") as update:
         return export(data, chosen, output, settings, backend, update)
 

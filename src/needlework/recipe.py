@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -46,7 +47,7 @@ class Data(Section):
     """The task; `needlework list tasks` shows them."""
     params: dict[str, Any] = Field({})
     """Parameters of the task that differ from its defaults."""
-    haystacks: int = Field(350, ge=1)
+    haystacks: int = Field(350, ge=1, le=sys.maxsize)
     """Haystacks; the paper takes 350."""
     needles: int = Field(8, ge=1)
     """Needles asked of each haystack; the paper asks 1, ours share the context. Of a file's, so many at most in

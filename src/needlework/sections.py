@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from needlework.errors import RecipeError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
     """A part of a recipe. Unknown keys are errors, so that no setting is ignored without a word."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_switch(cls, value: Any, told: ValidationInfo) -> Any:
+        # YAML reads `yes` and `on` as true, which would count as 1.
+        if isinstance(value, bool) and cls.model_fields[str(told.field_name)].annotation is not bool:
+            raise ValueError("it is not a switch")
+        return value
 
 
 Kind = TypeVar("Kind", bound=BaseModel)

@@ -182,6 +182,11 @@ def test_a_ray_cluster_that_is_not_there_is_named(renderer: Renderer, tmp_path: 
         export(dataset(renderer), FORMATS["messages"], tmp_path, {}, backends.on_ray(f"127.0.0.1:{port}"))
 
 
+def test_an_empty_address_of_ray_is_no_address(renderer: Renderer, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="needs the cluster's address"):
+        export(dataset(renderer), FORMATS["messages"], tmp_path, {}, backends.on_ray(""))
+
+
 def test_without_ray_the_command_to_install_it_is_named(
     renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,8 @@ def test_parameters_come_from_yaml_types() -> None:
 def test_a_value_of_the_wrong_kind_is_one_sentence() -> None:
     with pytest.raises(RecipeError, match="task simple_dict: front_size is 0: input should be greater than 0"):
         make_task("simple_dict", {"front_size": 0})
+    with pytest.raises(RecipeError, match=r"first_fraction is 1\.5: input should be less than or equal to 1"):
+        make_task("simple_dict", {"first_fraction": 1.5})
     with pytest.raises(RecipeError, match=r"key_digits\.0 is 'three'"):
         make_task("simple_dict", {"key_digits": "three"})
 

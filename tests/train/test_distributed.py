@@ -79,6 +79,12 @@ def tie(model_folder: Path, folder: Path) -> None:
     load_tokenizer(str(model_folder)).save_pretrained(folder)
 
 
+def publish(model_folder: Path, folder: Path) -> None:
+    """Write the model in bf16, as most are published."""
+    load_model(str(model_folder), precision="bf16").save_pretrained(folder)
+    load_tokenizer(str(model_folder)).save_pretrained(folder)
+
+
 def shard() -> None:
     """Ask for FSDP2 as `accelerate launch` does. It takes GPUs only: let it take gloo's processes for them."""
     os.environ |= {"ACCELERATE_USE_FSDP": "true", "ACCELERATE_TORCH_DEVICE": "cpu"}
@@ -101,6 +107,7 @@ def two_train(model_folder: Path, folder: Path) -> None:
     """Train in each way in turn, which is quicker than to start processes for each."""
     train(model_folder, folder / "one-then-ddp")
     train(model_folder, folder / "ddp-then-one", half=True)
+    train(folder / "published", folder / "ddp-held", precision="bf16")
     shard()
     for name, told in SHARDED.items():
         train(folder / "tied" if name == "tied" else model_folder, folder / f"fsdp-{name}", **told)
@@ -114,7 +121,9 @@ def two_train(model_folder: Path, folder: Path) -> None:
 def trained(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("distributed")
     tie(model_folder, folder / "tied")
+    publish(model_folder, folder / "published")
     train(model_folder, folder / "one-attention")
+    train(folder / "published", folder / "one-held", precision="bf16")
     for name, told in SHARDED.items():
         train(folder / "tied" if name == "tied" else model_folder, folder / f"one-{name}", **told)
     train(model_folder, folder / "one-then-ddp", half=True)
@@ -162,6 +171,15 @@ def test_sharded_bf16_rounds_as_much_as_autocast_does(trained: Path) -> None:
     # A checkpoint holds what is trained, not the copies that are computed with.
     weights = load_file(trained / "fsdp-bf16" / "checkpoints" / "checkpoint-2" / checkpoints.WEIGHTS)
     assert {each.dtype for each in weights.values()} == {torch.float32}
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_model_whose_frozen_matrices_are_bf16(trained: Path) -> None:
+    found, expected = rows(trained / "ddp-held"), rows(trained / "one-held")
+    # bf16 products round by the number of threads, too.
+    assert [row["loss"] for row in found] == pytest.approx([row["loss"] for row in expected], rel=5e-3)
+    types = {each.dtype for each in load_file(trained / "ddp-held" / "model" / "model.safetensors").values()}
+    assert types == {torch.float32, torch.bfloat16}
 
 
 @pytest.mark.slow

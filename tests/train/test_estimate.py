@@ -122,6 +122,20 @@ def test_memory_is_that_of_weights_gradients_and_moments() -> None:
     assert estimate.memory(shaped, row(300, (40,)), "bf16", checkpointing=False)["bf16 copies"] == 2 * count
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_frozen_matrices_of_a_model_published_in_bf16_take_two_bytes(tied: bool) -> None:
+    config = LlamaConfig(**SIZES, dtype="bfloat16", tie_word_embeddings=tied)
+    shaped = estimate.shapes(config, "attention", lora_rank=8)
+    frozen = 4 * 3 * 128 * 512 + (0 if tied else 128 * 100)
+    count, trained = estimate.parameters(shaped)
+    whole, less = (
+        estimate.memory(shaped, row(300, (40,)), "bf16", checkpointing=checkpointing) for checkpointing in (False, True)
+    )
+    assert whole["weights"] == less["weights"] == 4 * count - 2 * frozen
+    assert (whole["bf16 copies"], less["bf16 copies"]) == (2 * (count - frozen), 2 * trained)
+    assert estimate.memory(shaped, row(300, (40,)), "fp32", checkpointing=False)["weights"] == 4 * count
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_checkpointing_keeps_less(precision: Any) -> None:
     shaped = estimate.shapes(LlamaConfig(**SIZES), "attention", lora_rank=8)

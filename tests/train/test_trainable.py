@@ -3,12 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from peft import AutoPeftModel, AutoPeftModelForCausalLM
 from transformers import LlamaForCausalLM
 
 from needlework.models.loading import load_model
 from needlework.train.supported import PROVEN
-from needlework.train.trainable import save_adapter, select
+from needlework.train.trainable import hold_in_bf16, save_adapter, select
 from tests.train.families import tiny
 
 
@@ -46,6 +47,23 @@ def test_lora_trains_its_own_matrices_without_dropout(model: LlamaForCausalLM) -
     wrapped = select(model, "lora", lora_rank=4)
     assert all("lora_" in name for name in trained(wrapped))
     assert wrapped.peft_config["default"].lora_dropout == 0  # type: ignore[operator,index]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_frozen_matrices_of_bf16_numbers_are_held_in_bf16(model: LlamaForCausalLM, tied: bool) -> None:
+    model.to(torch.bfloat16).to(torch.float32)
+    if tied:
+        model.lm_head.weight = model.model.embed_tokens.weight
+    before = {name: each.clone() for name, each in model.named_parameters()}
+    with torch.no_grad():
+        before["model.layers.1.mlp.up_proj.weight"] += 2**-20
+        model.model.layers[1].mlp.up_proj.weight += 2**-20
+    hold_in_bf16(select(model, "attention"))
+    after = dict(model.named_parameters())
+    halved = {name for name, each in after.items() if each.dtype == torch.bfloat16}
+    inner = {f"model.layers.{layer}.mlp.{part}_proj.weight" for layer in (0, 1) for part in ("gate", "up", "down")}
+    assert halved == inner - {"model.layers.1.mlp.up_proj.weight"} | (set() if tied else {"lm_head.weight"})
+    assert all(torch.equal(before[name], after[name].float()) for name in before)
 
 
 def test_an_adapter_is_a_folder_that_peft_reads(

@@ -111,6 +111,41 @@ def test_bf16_trains_under_autocast_with_weights_in_fp32(
     assert {each.dtype for each in weights(target).values()} == {torch.float32}
 
 
+@pytest.mark.parametrize("trainable", ["attention", "lora"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_matrices_held_in_bf16_change_nothing(
+    model: LlamaForCausalLM,
+    renderer: Renderer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trainable: Trainable,
+    checkpointing: bool,
+) -> None:
+    model.bfloat16().save_pretrained(tmp_path / "published")
+    data, found = haystacks(renderer), []
+    told = {"precision": "bf16", "trainable": trainable, "gradient_checkpointing": checkpointing}
+    for held in (True, False):
+        if not held:
+            monkeypatch.setattr("needlework.train.trainer.hold_in_bf16", lambda model: None)
+        rows: list[dict[str, float]] = []
+        check = HeldOut(data.held_out(4), steps=4, target=None)
+        settings = dataclasses.replace(SETTINGS, **told)
+        loaded = load_model(str(tmp_path / "published"))
+        target = finetune(loaded, renderer, data, settings, tmp_path / str(held), rows.append, check)
+        types = {name.split(".")[-2]: each.dtype for name, each in weights(target).items()}
+        assert (types["up_proj"], types["embed_tokens"], types["q_proj"]) == (
+            torch.bfloat16 if held else torch.float32,
+            torch.float32,
+            torch.float32,
+        )
+        assert json.loads((target / "config.json").read_text())["dtype"] == "float32"
+        for row in rows:
+            del row["seconds"], row["answers_per_second"]
+        found.append((rows, load_model(str(target)).state_dict()))
+    assert found[0][0] == found[1][0]
+    assert all(torch.equal(found[0][1][name], found[1][1][name]) for name in found[0][1])
+
+
 def test_the_summary_counts_and_the_checkpoints_are_gone(
     model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path
 ) -> None:

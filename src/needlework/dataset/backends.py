@@ -142,6 +142,8 @@ def on_ray(address: str) -> Backend:
 
 def _connected(address: str) -> Any:
     """Return Ray, connected to a cluster."""
+    if not address:
+        raise UserError("--ray needs the cluster's address: auto, local, or ray://HOST:PORT.")
     try:
         import ray
         import ray.data

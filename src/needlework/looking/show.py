@@ -137,11 +137,14 @@ def _figures(haystack: Haystack, rows: Sequence[tuple[list[int], list[int]]], ma
     tokens = max(len(prompt) + len(completion) for prompt, completion in rows)
     total = sum(len(prompt) + len(completion) for prompt, completion in rows)
     supervised = sum(len(completion) for _, completion in rows)
+    # Only the user's own haystacks can be too long; a training refuses them.
+    fits = tokens <= max_tokens
+    fill = f"fill {100 * tokens / max_tokens:.1f} %" if fits else f"{tokens - max_tokens:,} too many"
     places = ["none" if each.position < 0 else str(each.position + 1) for each in haystack.needles]
     figures = {
         "items": f"{len(haystack.items):,}",
         "needles": f"{len(rows)}; gold item {', '.join(places)}",
-        "tokens": f"{tokens:,} of {max_tokens:,} in the longest row: fill {100 * tokens / max_tokens:.1f} %",
+        "tokens": f"{tokens:,} of {max_tokens:,} in the longest row: {fill}",
         "supervised": f"{len(rows[0][1])} tokens in the first row; {100 * supervised / total:.2f} % of all rows",
     }
     grid = _grid(right=False)

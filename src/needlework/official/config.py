@@ -20,9 +20,8 @@ import yaml
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, ValidationInfo, field_validator
 
 from needlework import plain_yaml
-from needlework.benchmark_settings import Fraction
 from needlework.errors import RecipeError
-from needlework.sections import Section, validate
+from needlework.sections import Fraction, Section, validate
 from needlework.tasks.multi_subkey import MultiSubkey
 from needlework.tasks.protocol import Task
 from needlework.tasks.simple_dict import SimpleDict

@@ -14,6 +14,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from needlework.sections import Fraction
 from needlework.tasks import planting
 from needlework.tasks.dictionaries import found
 from needlework.tasks.draft import Asked, Draft
@@ -28,7 +29,7 @@ PHRASE = "does not occur"
 class Absent:
     """The parameters of the task."""
 
-    absent_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
+    absent_fraction: Fraction = 0.5
     """Share of the asked keys that do not occur."""
     digits: tuple[Annotated[int, Field(ge=1, le=6)], ...] = (3, 4)
     """Digits of keys and values: their number is drawn first. At most 6, because the orders of a key are listed."""

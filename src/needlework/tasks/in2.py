@@ -20,6 +20,7 @@ import numpy as np
 from pydantic import Field, PositiveInt
 
 from needlework.corpus import Passage, Question, askable, passages
+from needlework.sections import Fraction
 from needlework.tasks.draft import Arrangement, Asked, Draft
 from needlework.tasks.passages import Stock, draw, make_stock
 from needlework.tasks.placing import check
@@ -44,7 +45,7 @@ class IN2:
     source."""
     segment_words: PositiveInt = 96
     """Most words of a segment: 96 words are 128 tokens at 4/3 tokens a word (SmolLM2 takes 1.34 for this text)."""
-    multi_fraction: Annotated[float, Field(ge=0, le=1)] = 0.2
+    multi_fraction: Fraction = 0.2
     """Share of needles that ask about several segments; FILM-7B's data had 0.3 of 1.4 million."""
     multi_segments: tuple[Annotated[int, Field(ge=2)], ...] = (2, 3)
     """Segments of such a needle, drawn uniformly from these."""

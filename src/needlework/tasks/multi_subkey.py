@@ -15,17 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import PositiveInt
 
 from needlework.errors import UserError
+from needlework.sections import Fraction
 from needlework.tasks import dictionaries
 from needlework.tasks.dictionaries import CLOSING, OPENING, PREAMBLE, Booleans, Floats
 from needlework.tasks.draft import NOTHING, Arrangement, Asked, Draft, Integers, Parts, Pieces
-
-Probability = Annotated[float, Field(ge=0, le=1)]
 
 ABOVE = (
     "Above is a list of dictionaries such that each key is a tuple of integers and each value is an integer. "
@@ -69,9 +67,9 @@ class MultiSubkey:
     """Subkeys of any other key, drawn uniformly from these (key_size_range)."""
     common_subkeys: PositiveInt = 2
     """Subkeys of a gold key that other keys may share (common_subkey_size)."""
-    has_common: Probability = 0.5
+    has_common: Fraction = 0.5
     """Share of the other keys that may take common subkeys (prob_ng_has_common)."""
-    per_common: Probability = 0.5
+    per_common: Fraction = 0.5
     """With what probability such a key takes each common subkey (prob_ng_per_common)."""
     ordered_common: bool = False
     """Keep the common subkeys side by side and in order, all or none (key_common_ordered)."""
@@ -83,9 +81,9 @@ class MultiSubkey:
     """Digits of a value, drawn the same way (val_size_range)."""
     shuffle_names: bool = False
     """Name the dictionaries 1..n in random order instead of ascending (name_random)."""
-    first_fraction: NonNegativeFloat = 0.05
+    first_fraction: Fraction = 0.05
     """Share of haystacks whose first needle is forced into the first dictionary (frac_0)."""
-    front_fraction: NonNegativeFloat = 0.03
+    front_fraction: Fraction = 0.03
     """Share of haystacks whose first needle is forced among the first `front_size` (frac_top5)."""
     front_size: PositiveInt = 7
     """Dictionaries that count as the front: the official code takes 5 % of the samples, of which the paper has 150."""

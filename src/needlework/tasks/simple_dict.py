@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import PositiveInt
 
+from needlework.sections import Fraction
 from needlework.tasks import dictionaries
 from needlework.tasks.dictionaries import ABOVE, CLOSING, FRAGMENTS, OPENING, PREAMBLE, Floats
 from needlework.tasks.draft import Arrangement, Asked, Draft, Integers, Parts, Pieces
@@ -40,9 +41,9 @@ class SimpleDict:
     """Digits of a value, drawn the same way."""
     shuffle_names: bool = False
     """Name the dictionaries 1..n in random order instead of ascending (official: name_random)."""
-    first_fraction: NonNegativeFloat = 0.05
+    first_fraction: Fraction = 0.05
     """Share of haystacks whose first needle is forced into the first dictionary (official: frac_0)."""
-    front_fraction: NonNegativeFloat = 0.03
+    front_fraction: Fraction = 0.03
     """Share of haystacks whose first needle is forced among the first `front_size` (official: frac_top5)."""
     front_size: PositiveInt = 17
     """Dictionaries that count as the front. The official code uses positions 0..16, 5 % of its number of

@@ -71,7 +71,7 @@ def make(settings: TrainSettings, checkpoints: Path, *, keep: int) -> TrainingAr
         # Every trained parameter takes part in every row.
         ddp_find_unused_parameters=False,
         # Gradients are divided after each row; until the batch's last, each process would hold them whole.
-        accelerator_config={"gradient_accumulation_kwargs": {"sync_each_batch": _is_sharding_asked()}},
+        accelerator_config={"gradient_accumulation_kwargs": {"sync_each_batch": is_sharding_asked()}},
         ddp_timeout=int(processes.PATIENCE.total_seconds()),
         remove_unused_columns=False,
         dataloader_pin_memory=False,
@@ -92,7 +92,7 @@ def make(settings: TrainSettings, checkpoints: Path, *, keep: int) -> TrainingAr
 
 def _choose_sharding() -> None:
     """Settle what accelerate is to shard by, where FSDP is asked for."""
-    if not _is_sharding_asked():
+    if not is_sharding_asked():
         return
     if os.environ.setdefault("FSDP_VERSION", "2") != "2":
         raise processes.agreed(
@@ -111,7 +111,7 @@ def check_sharding(is_sharded: bool) -> None:
     Raises:
         UserError: If accelerate does not shard, because there is no GPU or one process without a launcher.
     """
-    if _is_sharding_asked() and not is_sharded:
+    if is_sharding_asked() and not is_sharded:
         raise processes.agreed(
             UserError("accelerate shards (FSDP) on GPUs under a launcher only; leave out --use_fsdp, or train there.")
         )
@@ -123,6 +123,7 @@ def sum_in_fp32(accelerator: Accelerator) -> None:
         accelerator.state.fsdp_plugin.mixed_precision_policy = replace(policy, reduce_dtype=torch.float32)
 
 
-def _is_sharding_asked() -> bool:
+def is_sharding_asked() -> bool:
+    """Return whether the launcher was told to shard by FSDP."""
     # This is how `accelerate launch` hands it on.
     return os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"

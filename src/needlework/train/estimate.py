@@ -13,7 +13,7 @@ import torch
 
 from needlework.models.chat import PackedRow
 from needlework.models.loading import Precision
-from needlework.train.trainable import Trainable, select
+from needlework.train.trainable import Trainable, frozen_matrices, select
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -71,8 +71,9 @@ def operations(model: PreTrainedModel, row: PackedRow, *, checkpointing: bool) -
 def memory(model: PreTrainedModel, row: PackedRow, precision: Precision, *, checkpointing: bool) -> dict[str, int]:
     """Return the bytes of a training at its peak, by what takes them.
 
-    Weights, gradients and AdamW's two moments are fp32. Under bf16 autocast every matrix that has been multiplied
-    with stays as a copy until the backward; with checkpointing those that are trained do. What a layer keeps of a
+    Weights, gradients and AdamW's two moments are fp32, but for frozen matrices of a model that was published in bf16,
+    which bf16 autocast multiplies with as they are. Of all others it keeps a copy until the backward; with
+    checkpointing of those that are trained. What a layer keeps of a
     token for the backward are, in fp32, its input and that of its MLP, and in the precision of the products: the
     input of the projections, queries, keys and values, the output of attention before and after its heads are put
     together, and three times the MLP's inner width, in the last layer of branch rows alone. If everything is trained,
@@ -100,8 +101,10 @@ def memory(model: PreTrainedModel, row: PackedRow, precision: Precision, *, chec
         activations = length * layers * layer - len(row.prefix) * mlp
     # Logits, their softmax and its gradient.
     activations += sum(row.answers) * config.vocab_size * 3 * 4
-    copies = 0 if precision == "fp32" else size * (trained if checkpointing else count)
-    parts = {"weights": 4 * count, "gradients": 4 * trained, "AdamW": 8 * trained}
+    is_held = precision == "bf16" and model.config.dtype == torch.bfloat16
+    held = sum(each.weight.numel() for each in frozen_matrices(model)) if is_held else 0
+    copies = 0 if precision == "fp32" else size * (trained if checkpointing else count - held)
+    parts = {"weights": 4 * count - 2 * held, "gradients": 4 * trained, "AdamW": 8 * trained}
     return parts | ({"bf16 copies": copies} if copies else {}) | {"activations": activations}
 
 

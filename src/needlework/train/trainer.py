@@ -26,7 +26,8 @@ from needlework.train.metrics import Metrics, Tally
 from needlework.train.samples import PackedDataset, collate_sample
 from needlework.train.shared_prefix import confirm, enable
 from needlework.train.trackers import tracking
-from needlework.train.trainable import save_adapter, select
+from needlework.train.trainable import hold_in_bf16, save_adapter, select
+from needlework.train.trainable import merge as merge_lora
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -159,6 +160,9 @@ def finetune(
     # LoRA's matrices are drawn here.
     set_seed(settings.seed)
     model = select(model, settings.trainable, lora_rank=settings.lora_rank)
+    if settings.precision == "bf16" and not arguments.is_sharding_asked():
+        # FSDP2 shards parameters of one type alone.
+        hold_in_bf16(model)
     enable(model)
     processes.first(lambda: checkpoints.check_disk(model, folder, keep=keep, whole=settings.merge))
     sizes = {
@@ -211,7 +215,7 @@ def _save(trainer: SharedPrefixTrainer, renderer: Renderer, folder: Path, merge:
     model = cast(Any, trainer.accelerator.unwrap_model(trainer.model))
     is_adapter = hasattr(model, "merge_and_unload") and not merge
     if hasattr(model, "merge_and_unload") and merge:
-        model = model.merge_and_unload()
+        model = merge_lora(model)
     weights = checkpoints.whole(_untied(model)) if trainer.is_fsdp_enabled else None
 
     def write() -> None:
