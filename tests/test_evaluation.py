@@ -11,14 +11,16 @@ import pytest
 
 from needlework.benchmark_settings import KV, MDQA, NIAH, Evaluate, FLenQA, Knowledge, Own
 from needlework.benchmarks import Benchmark, Draw
+from needlework.dataset import composer
 from needlework.dataset.budget import Budget, PlainCounter
-from needlework.errors import DataError, RecipeError
+from needlework.errors import DataError, RecipeError, UserError
 from needlework.evaluation import asked, build_benchmarks, fitting, measure
 from needlework.haystack import Haystack, Needle, Prediction, read
 from needlework.inference.backend import Ask, Backend, FakeBackend
 from needlework.inference.cache import AnswerCache
 from needlework.models.chat import Renderer
 from needlework.progress import Silent
+from needlework.storage import locked
 from needlework.tasks.draft import Arrangement, Asked, Draft
 
 SETTINGS = {"model": {"name": "m"}, "seed": 0}
@@ -51,6 +53,12 @@ def test_a_finished_evaluation_prepares_nothing(tmp_path: Path) -> None:
         raise AssertionError("prepared again")
 
     measure("m", "m", SETTINGS, never, tmp_path, Silent())
+
+
+def test_a_folder_takes_one_evaluation_at_a_time(tmp_path: Path) -> None:
+    with locked(tmp_path), pytest.raises(UserError, match="another process is at work"):
+        measure("m", "m", SETTINGS, prepare, tmp_path, Silent())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_settings_are_refused_before_anything_is_prepared(tmp_path: Path) -> None:
@@ -170,6 +178,14 @@ def test_the_chosen_benchmarks_are_built(renderer: Renderer) -> None:
     assert {each.name: len(each.haystacks) for each in built} == {"kv": 2, "mdqa": 2, "knowledge": 3}
     longest = max(len(renderer.prompt_ids(each, needle)) for each in built[0].haystacks for needle in each.needles)
     assert 400 < longest <= 500
+
+
+def test_what_tables_count_wrongly_is_counted_in_text(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = composer._Sized.count
+    monkeypatch.setattr(composer._Sized, "count", lambda self, num_items: counted(self, num_items) - 100)
+    monkeypatch.setattr(composer, "_same", lambda composed, plain: False)
+    (kv,) = build_benchmarks(Evaluate(kv=KV(lengths=(500,), depths=(0, 1), haystacks=2)), 0, renderer)
+    assert max(len(renderer.prompt_ids(each, needle)) for each in kv.haystacks for needle in each.needles) <= 500
 
 
 def test_drafts_that_are_fitted_together_have_as_many_items_as_each_of_them_can(renderer: Renderer) -> None:

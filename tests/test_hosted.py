@@ -208,8 +208,10 @@ def test_training_data_that_were_changed_are_not_sent(service: Service, tiny: Re
 
 def test_two_processes_do_not_submit_one_run_at_once(service: Service, tiny: Recipe, tmp_path: Path) -> None:
     def again(question: str) -> None:
-        with pytest.raises(UserError, match="another process is submitting"):
-            submit(tiny, tmp_path, service)
+        for seed in (tiny.seed, 9):
+            with pytest.raises(UserError, match="another process is at work"):
+                submit(tiny.model_copy(update={"seed": seed}), tmp_path, service)
+        assert recipe.load(tmp_path / "recipe.yaml").seed == tiny.seed
 
     hosted.submit(tiny, tmp_path, Offer("openai", service.url, 8.0), again)
     assert len(service.jobs) == 1

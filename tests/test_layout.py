@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "processes": {"errors"},
     "interrupt": set(),
     "remote": {"errors"},
-    "tasks": {"haystack", "corpus", "matching", "errors"},
+    "tasks": {"haystack", "corpus", "matching", "sections", "errors"},
     "benchmarks": {"haystack", "tasks", "corpus", "downloads", "matching", "errors"},
     "models": {"haystack", "memory", "errors"},
     "dataset": {"haystack", "corpus", "tasks", "models", "storage", "errors"},

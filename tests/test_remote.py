@@ -49,6 +49,18 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         connect(address, "OPENAI_API_KEY")
 
 
+@pytest.mark.parametrize("address", ["http://api.openai.com/v1", "http://8.8.8.8/v1"])
+def test_a_key_is_not_sent_in_clear_through_the_internet(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with pytest.raises(UserError, match=r"unencrypted\. Give its https address") as caught:
+        connect(address, "OPENAI_API_KEY")
+    assert KEY not in str(caught.value)
+    for near in ("http://127.0.0.1:1", "http://10.0.0.7:8000/v1", "http://gpu-box:8000/v1", "http://gpu.local/v1"):
+        connect(near, "OPENAI_API_KEY")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    connect(address, "OPENAI_API_KEY", keyless=True)
+
+
 @pytest.mark.parametrize("address", ["https://me:secret@a.b/v1", "https://a.b/v1?key=secret"])
 def test_secrets_in_an_address_are_refused_and_not_repeated(address: str) -> None:
     with pytest.raises(UserError, match="keys belong in OPENAI_API_KEY") as caught:

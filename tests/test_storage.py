@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from needlework.errors import DataError
-from needlework.storage import checksum, difference, read_object, write_chunks, write_json, write_text
+from needlework.errors import DataError, UserError
+from needlework.storage import checksum, difference, locked, read_object, write_chunks, write_json, write_text
 
 
 def test_a_file_is_written_whole_with_its_folders(tmp_path: Path) -> None:
@@ -21,6 +21,17 @@ def test_an_object_is_read_as_it_was_written(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"é": [1]})
     assert read_object(tmp_path / "a.json") == {"é": [1]}
     assert read_object(tmp_path / "b.json") is None
+
+
+def test_a_folder_is_locked_for_one_at_a_time_and_holds_nothing_of_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with locked(folder):
+        with pytest.raises(UserError, match=r"another process is at work in .*run"), locked(folder):
+            pass
+        with locked(folder / "inner"):
+            pass
+    with locked(folder):
+        assert [path.name for path in folder.iterdir()] == ["inner"]
 
 
 @pytest.mark.parametrize("content", [b'{"a": 1', b"[1]", b"\xff"])

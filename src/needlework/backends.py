@@ -92,7 +92,7 @@ def _code() -> str:
     """Return a hash of what asks and answers here: in a checkout that is worked on, the version stays the same."""
     root = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in (*sorted(root.glob("inference/*.py")), root / "models/chat.py", root / "models/loading.py"):
+    for path in (*sorted(root.glob("inference/*.py")), *sorted(root.glob("models/*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -12,7 +12,7 @@ from needlework.benchmark_settings import Evaluate
 from needlework.downloads import local
 from needlework.errors import RecipeError
 from needlework.progress import Progress
-from needlework.storage import checksum, difference, read_object, write_json, write_text
+from needlework.storage import checksum, difference, locked, read_object, write_json, write_text
 
 if TYPE_CHECKING:
     from needlework.benchmarks import Benchmark, Draw, Fit
@@ -74,21 +74,22 @@ def measure(
     progress.say(f"Evaluating {name}")
     backend, built = prepare()
     options = {"cache": cache(), "skip_too_long": skip_too_long}
-    _begin(folder, settings, saved)
-    summary: dict[str, Any] = {"model": name, "tokenizer": tokenizer, "benchmarks": {}, "measures": {}}
-    summary |= (read_object(folder / SUMMARY) or {}) | (read_object(folder / UNFINISHED) or {})
-    for benchmark in built:
-        if benchmark.name not in summary["benchmarks"] or not _predictions(folder, benchmark.name).exists():
-            entry = _ask(benchmark, backend, folder, progress, options)
-            summary["benchmarks"][benchmark.name] = entry | {"answered_by": answered_by()}
-            write_json(folder / UNFINISHED, summary)
-    for each in inside(backend) if inside else ():
-        if each.name not in summary["measures"] or not _measurements(folder, each.name).exists():
-            summary["measures"][each.name] = _record(each, folder, progress)
-            write_json(folder / UNFINISHED, summary)
-    write_json(folder / SUMMARY, summary)
-    (folder / UNFINISHED).unlink(missing_ok=True)
-    write_text(folder / DONE, "".join(f"{name}\n" for name in sorted((finished or set()) | wanted)))
+    with locked(folder):
+        _begin(folder, settings, saved)
+        summary: dict[str, Any] = {"model": name, "tokenizer": tokenizer, "benchmarks": {}, "measures": {}}
+        summary |= (read_object(folder / SUMMARY) or {}) | (read_object(folder / UNFINISHED) or {})
+        for benchmark in built:
+            if benchmark.name not in summary["benchmarks"] or not _predictions(folder, benchmark.name).exists():
+                entry = _ask(benchmark, backend, folder, progress, options)
+                summary["benchmarks"][benchmark.name] = entry | {"answered_by": answered_by()}
+                write_json(folder / UNFINISHED, summary)
+        for each in inside(backend) if inside else ():
+            if each.name not in summary["measures"] or not _measurements(folder, each.name).exists():
+                summary["measures"][each.name] = _record(each, folder, progress)
+                write_json(folder / UNFINISHED, summary)
+        write_json(folder / SUMMARY, summary)
+        (folder / UNFINISHED).unlink(missing_ok=True)
+        write_text(folder / DONE, "".join(f"{name}\n" for name in sorted((finished or set()) | wanted)))
 
 
 def _begin(folder: Path, settings: dict[str, Any], saved: dict[str, Any] | None) -> None:
@@ -216,6 +217,13 @@ def fitting(counter: Counter) -> Fit:
     # What was found of one haystack is a good first guess for the next.
     budget = cache(lambda max_tokens: Budget(max_tokens, counter))
 
+    def exact(draw: Draw, max_tokens: int, num_needles: int) -> tuple[Draft, int]:
+        while True:
+            draft, num_items = budget(max_tokens).fit(draw, min_items=num_needles, num_needles=num_needles)
+            # If tables do not count as the tokenizer does, it is counted in text from now on.
+            if counter.check(draft, num_items, 0):
+                return draft, num_items
+
     def fit(draws: Sequence[Draw], max_tokens: int, num_needles: int) -> tuple[list[Draft], int]:
         drafts: list[Draft] = []
         num_items = 0
@@ -223,7 +231,7 @@ def fitting(counter: Counter) -> Fit:
             # Where the needle stands may change a token or two, so as many items mostly fit the next draft.
             draft = draw(num_items) if drafts else None
             if draft is None or counter.count(draft, num_items) > max_tokens:
-                draft, num_items = budget(max_tokens).fit(draw, min_items=num_needles, num_needles=num_needles)
+                draft, num_items = exact(draw, max_tokens, num_needles)
             drafts.append(draft)
         return drafts, num_items
 

@@ -10,9 +10,7 @@ A run's folder holds, besides `recipe.yaml`, `before/` and `after/` as every run
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,7 +24,7 @@ from needlework.pipeline import make_renderer
 from needlework.progress import Progress, Silent
 from needlework.recipe import Recipe
 from needlework.remote import OPENAI_URL, connect
-from needlework.storage import difference, write_json, write_text
+from needlework.storage import difference, locked, write_json, write_text
 from needlework.train.hosted import record as records
 from needlework.train.hosted.api import Job, Request
 from needlework.train.hosted.hosts import kind_of
@@ -83,8 +81,10 @@ def submit(recipe: Recipe, output: Path, offer: Offer, confirm: Confirm, progres
     progress, path, kind = progress or Silent(), output / FOLDER / "job.json", kind_of(offer.host)
     base_url = (offer.base_url or kind.base_url).rstrip("/")
     client = connect(base_url, kind.key)
-    recipe = _settle(recipe, output, offer.host)
-    with _locked(output / FOLDER):
+    if recipe.hosted.model is None:
+        raise RecipeError("the recipe does not say which model to finetune. Add --set hosted.model=NAME.")
+    with locked(output / FOLDER):
+        recipe = _settle(recipe, output, offer.host)
         folder = output / FOLDER / "data"
         generation.write(recipe, folder, progress, format="openai", conversation=offer.conversation)
         data = folder / "train.jsonl"
@@ -192,8 +192,6 @@ def _settle(recipe: Recipe, output: Path, host: str) -> Recipe:
     from needlework.dataset.formats import openai
     from needlework.environment import describe
 
-    if recipe.hosted.model is None:
-        raise RecipeError("the recipe does not say which model to finetune. Add --set hosted.model=NAME.")
     if host == "openai":
         recipe = generation.with_system(recipe, openai.SYSTEM)
     path, made = output / "recipe.yaml", ("before", "train", "after", f"{FOLDER}/data/manifest.json")
@@ -246,18 +244,6 @@ def _estimate(recipe: Recipe, data: Path, offer: Offer) -> Estimate:
             f"first {limit:,}, without the answer. Lower data.max_tokens or data.items."
         )
     return found
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep a second process from sending the same; the lock goes with the process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is submitting {folder.parent}. Wait for it.") from None
-        yield
 
 
 def _open(output: Path) -> tuple[Record, Host, OpenAI]:

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 
 def overrides(file: Path) -> list[str]:
-    """Return the `a.b=value` overrides that put a file in the place of a recipe's synthetic haystacks."""
-    defaults = {key: Data.model_fields[key].default for key in OF_TASKS}
+    """Return the `a.b=value` overrides that put a file in the place of a recipe's synthetic haystacks.
+
+    The paper's recipes ask one needle of each haystack; all that a file asks of a text is asked together.
+    """
+    defaults = {key: Data.model_fields[key].default for key in (*OF_TASKS, "needles")}
     values = {**defaults, "file": str(file)}.items()
     # As JSON a value is YAML, but for characters that JSON would write as two.
     return [f"data.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values]

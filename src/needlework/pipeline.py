@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +18,7 @@ from needlework.errors import ModelError, RecipeError
 from needlework.evaluation import asked, build_benchmarks, build_general, measure
 from needlework.progress import Progress, Silent
 from needlework.recipe import Model, Recipe
-from needlework.storage import difference, read_object, write_json, write_text
+from needlework.storage import difference, locked, read_object, write_json, write_text
 from needlework.train import trackers
 
 if TYPE_CHECKING:
@@ -145,7 +146,9 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     progress.say(f"  {supervised(renderer.pack(data[0]), renderer)}")
     # Under autocast the weights stay fp32, so that small updates are not rounded away. The trainer places them.
     model = load_model(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code, place=False)
-    with progress.bar("  train") as update:
+    with ExitStack() as held, progress.bar("  train") as update:
+        # Two trainings would take each other's checkpoints for remains of a kill.
+        processes.first(lambda: held.enter_context(locked(folder)))
         update(0, steps)
 
         def show(row: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -79,10 +80,20 @@ def connect(base_url: str, variable: str, *, keyless: bool = False, timeout: flo
     key = os.environ.get(variable, "").strip()
     if not key and not keyless:
         raise UserError(f"{variable} is not set: it should hold your key for {address.hostname}.")
+    if key and address.scheme == "http" and not _is_near(address.hostname or ""):
+        raise UserError(f"{base_url} would be sent your key ({variable}) unencrypted. Give its https address.")
     if not key.isascii() or not key.isprintable():
         # It could not be sent, and the error would quote it.
         raise UserError(f"{variable} holds quotation marks, line breaks or the like that no key has. Copy it again.")
     return OpenAI(api_key=key or NO_KEY, base_url=base_url, max_retries=RETRIES, timeout=timeout or TIMEOUT)
+
+
+def _is_near(host: str) -> bool:
+    """Return whether a host is this machine or one of its own network."""
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".localhost", ".internal", ".lan"))
 
 
 @contextmanager

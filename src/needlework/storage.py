@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from needlework.errors import DataError
+from needlework.errors import DataError, UserError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -19,6 +22,28 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as readable JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from working in a folder meanwhile; the lock goes with the process.
+
+    Raises:
+        UserError: If another is at it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is at work in {folder}. Wait for it, or give another --output.") from None
+        except OSError:
+            # Some network disks have no locks.
+            pass
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

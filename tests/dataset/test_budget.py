@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from needlework.dataset.budget import Budget, PlainCounter
+from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import BudgetError, UserError
 from needlework.haystack import Haystack
 from needlework.models.chat import Renderer
@@ -108,6 +109,20 @@ def test_passages_fill_it_by_one_that_just_fits(name: str) -> None:
         assert again.haystack(size, "") == haystack
     assert max(fills) <= 4096
     assert np.mean(fills) > 0.99 * 4096
+
+
+@pytest.mark.parametrize("seed", [75, 330, 421, 498])
+def test_the_last_passage_does_not_depend_on_the_first_guess(seed: int) -> None:
+    """These are haystacks of about ten passages, whose numbers get a digit more, and so a token."""
+    from needlework.models.loading import load_tokenizer
+
+    renderer = Renderer(load_tokenizer("smollm2-135m"))
+    data = SyntheticDataset(make_task("mdqa", {}), 500, 6, 2600, renderer)
+    found = set()
+    for capacity in (46, 49, 53):
+        data.budget.capacity = capacity
+        found.add(data[seed].items)
+    assert len(found) == 1
 
 
 def test_gold_passages_are_not_exchanged(renderer: Renderer) -> None:

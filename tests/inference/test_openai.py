@@ -140,6 +140,13 @@ def test_an_answer_that_is_malformed_once_is_asked_for_again(service: Service, c
     assert answer.output == "to q0?"
 
 
+def test_waits_for_a_limit_do_not_count_as_malformed_answers(service: Service, client: Any) -> None:
+    cut = Fault(200, '{"choices": []}')
+    impatient = client.with_options(max_retries=0)
+    service.faults["chat"].extend([*[error(429)] * MALFORMED, *[cut] * (MALFORMED - 1)])
+    assert len(OpenAIBackend(impatient, "m").answer(asks(1), max_new_tokens=9, stop=None)) == 1
+
+
 def test_a_prompt_that_the_server_refuses_as_too_long_is_named(service: Service, client: Any) -> None:
     service.faults["chat"].append(error(400, "This model's maximum context length is 4 tokens."))
     with pytest.raises(

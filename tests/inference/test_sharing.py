@@ -6,12 +6,13 @@ import transformers
 from transformers import LlamaForCausalLM
 
 from needlework.errors import ModelError
-from needlework.inference.sharing import ATTENTION, SHARING, can_share, sharing, tree_attention
+from needlework.inference.sharing import ATTENTION, can_share, sharing, tree_attention
+from needlework.models.families import PROVEN
 from tests.train.families import MODELS, SIZES
 
 
 def test_every_type_that_shares_is_tested() -> None:
-    assert MODELS.keys() == SHARING
+    assert MODELS.keys() == PROVEN
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

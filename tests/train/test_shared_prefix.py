@@ -15,9 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from needlework.errors import ModelError
 from needlework.models.chat import PackedRow
+from needlework.models.families import PROVEN
 from needlework.train import cpu_attention
 from needlework.train.shared_prefix import Layout, confirm, enable, shared_prefix_attention
-from needlework.train.supported import PROVEN
 from needlework.train.trainable import Trainable
 from tests.train.families import MODELS, deviation, losses_and_gradients, packed, packed_logits, separate_loss, tiny
 

@@ -7,8 +7,8 @@ import torch
 from peft import AutoPeftModel, AutoPeftModelForCausalLM
 from transformers import LlamaForCausalLM
 
+from needlework.models.families import PROVEN
 from needlework.models.loading import load_model
-from needlework.train.supported import PROVEN
 from needlework.train.trainable import hold_in_bf16, save_adapter, select
 from tests.train.families import tiny
 

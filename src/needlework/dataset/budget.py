@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from needlework.errors import BudgetError
 from needlework.models.chat import Renderer
-from needlework.tasks.draft import Draft, Integers
+from needlework.tasks.draft import Draft, Integers, Pieces
 
 CANDIDATES = 32
 """Rows that are tried for the last item of an unordered haystack."""
@@ -23,6 +24,9 @@ class Counter(Protocol):
 
     def count(self, draft: Draft, num_items: int) -> int:
         """Return exactly how many tokens the longest prompt of `num_items` items and its answer have."""
+
+    def check(self, draft: Draft, num_items: int, index: int) -> bool:
+        """Return whether what was counted of sample `index` stands; if not, the counter has learned from it."""
 
 
 class PlainCounter:
@@ -42,6 +46,10 @@ class PlainCounter:
     def count(self, draft: Draft, num_items: int) -> int:
         """Tokenize every prompt with its answer."""
         return self.renderer.count(draft.haystack(num_items, ""))
+
+    def check(self, draft: Draft, num_items: int, index: int) -> bool:
+        """Return that it stands: it is counted in text."""
+        return True
 
 
 class Budget:
@@ -114,8 +122,10 @@ class Budget:
             return draft
         if len(draft.contents) < num_items + CANDIDATES:
             draft = draw(num_items + CANDIDATES)
-        # The same candidates whatever the capacity.
-        lengths = np.diff(self.counter.sums(draft))[last : num_items + CANDIDATES]
+        # The same candidates whatever the capacity, and in the same places: a place may change a length by a token.
+        assert not isinstance(draft.contents, Pieces)
+        shortlist = replace(draft, contents=draft.contents[: num_items + CANDIDATES])
+        lengths = np.diff(self.counter.sums(shortlist))[last:]
         room = self.max_tokens - self.counter.count(draft, num_items) + lengths[0]
         for candidate in np.argsort(-lengths, kind="stable").tolist():
             if lengths[candidate] <= room:

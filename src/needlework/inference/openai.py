@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from needlework.inference.backend import Answer, Ask, TooLongError
@@ -87,21 +86,23 @@ class OpenAIBackend:
 
     def _ask(self, body: dict[str, Any]) -> Answer:
         """Send a request, again where that may help beyond what the client does by itself."""
-        for attempt in count(1):
+        limited = damaged = 0
+        while True:
             self._pace.wait()
             try:
                 with explained(self.client):
                     raw = self.client.chat.completions.with_raw_response.create(**body)
                     return self._parse(raw.http_response.json())
             except MalformedError:
-                if attempt >= MALFORMED:
+                damaged += 1
+                if damaged == MALFORMED:
                     raise
                 time.sleep(PAUSE)
             except RemoteError as error:
-                if error.wait is None or attempt >= LIMITED:
+                limited += 1
+                if error.wait is None or limited == LIMITED:
                     raise
                 time.sleep(error.wait)
-        raise AssertionError("the loop ends by return or raise")
 
     def _parse(self, answer: Any) -> Answer:
         try:

@@ -15,12 +15,10 @@ import torch
 from needlework.errors import ModelError
 from needlework.inference.attention import Rule
 from needlework.inference.tree import Decode, Prefill
+from needlework.models.families import FIXED_ROPES, PROVEN, attends_both_ways, rope_types
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
-
-SHARING = frozenset({"gemma2", "gemma3_text", "llama", "mistral", "olmo2", "olmo3", "phi3", "qwen2", "qwen3"})
-"""Model types whose answers tests/inference/test_hf.py shows to be the same shared and unshared."""
 
 ATTENTION = "needlework_prefix_tree"
 """The name under which the attention function is registered."""
@@ -29,16 +27,11 @@ ATTENTION = "needlework_prefix_tree"
 def can_share(config: PreTrainedConfig) -> bool:
     """Return whether a model's answers are the same with shared prefixes.
 
-    Not if its type is not in `SHARING`, if it attends in both directions, or if its rotary frequencies change with the
-    length of the prompt.
+    Not if its type is not in `PROVEN`, if it attends in both directions, or if its rotary frequencies may change with
+    the length of the prompt.
     """
-    text: Any = config.get_text_config()
-    ropes = getattr(text, "rope_parameters", None) or {}
-    # Models with several kinds of layers nest them by kind.
-    nested = [each for each in ropes.values() if isinstance(each, dict)] or [ropes]
-    fixed = {"default", "linear", "llama3", "yarn"} >= {each.get("rope_type", "default") for each in nested}
-    both_ways = getattr(text, "use_bidirectional_attention", False) or not getattr(text, "is_causal", True)
-    return config.model_type in SHARING and fixed and not both_ways
+    text = config.get_text_config()
+    return config.model_type in PROVEN and rope_types(text) <= FIXED_ROPES and not attends_both_ways(text)
 
 
 @contextmanager

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from needlework.errors import ModelError
+from needlework.models.families import FIXED_ROPES, PROVEN, attends_both_ways, rope_types
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
-
-PROVEN = frozenset({"gemma2", "gemma3_text", "llama", "mistral", "olmo2", "olmo3", "phi3", "qwen2", "qwen3"})
-"""Model types that tests/train/test_shared_prefix.py proves equal to separate rows."""
 
 NOT_EXACT = {
     "gemma3": "they read images too; the text-only Gemma 3 models (type gemma3_text: 270M and 1B) are proven",
@@ -41,7 +39,7 @@ def check(config: PreTrainedConfig) -> None:
         raise ModelError(f"shared-prefix training is not exact for {kind!r} models: {NOT_EXACT[kind]}.")
     if kind not in PROVEN:
         raise ModelError(f"shared-prefix training is not proven exact for {kind!r} models; it is for {_proven()}.")
-    if getattr(text, "use_bidirectional_attention", False) or not getattr(text, "is_causal", True):
+    if attends_both_ways(text):
         raise ModelError(
             "the model attends in both directions, as embedding models do, so its prefix would depend on the "
             "branches. Choose a model that generates text."
@@ -52,20 +50,13 @@ def check(config: PreTrainedConfig) -> None:
                 f"{name} is {dropout}: with dropout the answers of one packed row would not equal separate rows. "
                 f"Set {name} to 0 in the model's config."
             )
-    for rope in sorted(_rope_types(text)):
-        if rope == "longrope" or "dynamic" in rope:
-            raise ModelError(
-                f"the model's rope type {rope!r} changes its frequencies with the length of the row, so a packed row "
-                f"would not equal separate rows. Choose a model, or a variant of it, without."
-            )
+    if others := sorted(rope_types(text) - FIXED_ROPES):
+        raise ModelError(
+            f"the model's rope type {others[0]!r} is not known to keep its frequencies whatever the length of the row "
+            f"(as {', '.join(sorted(FIXED_ROPES))} do), so a packed row may not equal separate rows. Choose a model, "
+            f"or a variant of it, without."
+        )
 
 
 def _proven() -> str:
     return ", ".join(sorted(PROVEN))
-
-
-def _rope_types(config: Any) -> set[str]:
-    """Return the rope types of all layers; models with several kinds of layers nest them by kind."""
-    parameters = getattr(config, "rope_parameters", None) or {}
-    nested = [each for each in parameters.values() if isinstance(each, dict)]
-    return {each.get("rope_type", "default") for each in nested or [parameters]}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -120,6 +121,26 @@ def test_a_refusal_ends_it_at_once_and_the_next_call_is_free_to_send(service: Se
     assert run.record.job_sent is None
     run.submit()
     assert service.calls == ["upload", "create", "create"]
+
+
+def test_a_refused_file_is_not_looked_for(service: Service, run: Run) -> None:
+    service.faults["upload"].append(error(400, "no"))
+    with pytest.raises(RemoteError, match="400"):
+        run.submit()
+    assert run.record.file_sent is None
+    run.submit()
+    assert service.calls == ["upload", "upload", "create"]
+
+
+def test_a_request_without_answer_is_waited_for_from_its_end(
+    service: Service, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It took longer than a request that arrived takes to be listed, as where the machine slept meanwhile.
+    monkeypatch.setattr(module, "SETTLE", 2)
+    service.faults["create"].append(dataclasses.replace(LOST, hang=2.5))
+    service.faults["jobs"].append(Fault(200, '{"data": []}'))
+    run.submit()
+    assert len(service.jobs) == service.calls.count("create") == 1
 
 
 def test_a_limit_that_does_not_pass_ends_it_after_some_attempts(service: Service, run: Run) -> None:

@@ -17,6 +17,7 @@ from needlework.dataset.formats.base import Files, Whole
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import ModelError
 from needlework.models import embedded
+from needlework.models.families import PROJECTIONS
 
 MARGIN = 64
 """Tokens that a trainer's own rendering may need beyond ours, such as the newline behind the end of turn."""
@@ -78,7 +79,7 @@ def axolotl(whole: Whole) -> Files:
             "adapter": "lora",
             "lora_r": train["lora_rank"],
             "lora_alpha": 2 * train["lora_rank"],
-            "lora_target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"],
+            "lora_target_modules": list(PROJECTIONS),
         }
     return [("config.yaml", [_yaml("axolotl train config.yaml", config)])]
 
@@ -127,7 +128,7 @@ def llamafactory(whole: Whole) -> Files:
             "finetuning_type": "lora",
             "lora_rank": train["lora_rank"],
             "lora_alpha": 2 * train["lora_rank"],
-            "lora_target": "q_proj,k_proj,v_proj,o_proj",
+            "lora_target": ",".join(PROJECTIONS),
         }
     else:
         config["finetuning_type"] = "full"

@@ -50,7 +50,13 @@ def submit(host: Host, record: Record, data: Path, save: Save, tell: Tell) -> Jo
         if record.file is None:
             record.file_sent = time.time()
             save()
-            record.file = host.upload(data, name)
+            try:
+                record.file = host.upload(data, name)
+            except RemoteError as error:
+                if error.refused:
+                    record.file_sent = None
+                    save()
+                raise
         save()
 
     def create() -> None:
@@ -63,9 +69,9 @@ def submit(host: Host, record: Record, data: Path, save: Save, tell: Tell) -> Jo
             try:
                 record.job = host.create(record.request, record.file)
             except RemoteError as error:
-                if error.refused:
-                    record.job_sent = None
-                    save()
+                # What had no answer may have left this machine only just now.
+                record.job_sent = None if error.refused else time.time()
+                save()
                 raise
         save()
 
