@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 .PHONY: quickstart test check chromium
 
-# The main job: evaluate, finetune, evaluate again, report. About a quarter of an hour on two cores.
+# The main job: evaluate, finetune, evaluate again, report. Ten minutes or more on two cores.
 quickstart: .venv/installed
 	$(BIN)/needlework run smollm2-135m --output runs/quickstart
 
