@@ -145,16 +145,6 @@ def test_an_output_that_cannot_be_made_is_one_sentence(
         assert message in refused(monkeypatch, capsys, command, "smollm2-135m", "--output", output)
 
 
-@pytest.mark.parametrize("what", ["tasks", "benchmarks", "formats", "recipes"])
-def test_lists_explain_each_entry(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str
-) -> None:
-    assert call(monkeypatch, "list", what) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines
-    assert all(len(line.split(maxsplit=1)) == 2 for line in lines)
-
-
 def test_generate_writes_rows_and_a_manifest(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
 ) -> None:

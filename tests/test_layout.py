@@ -50,7 +50,17 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 TIES = {
     *("pipeline", "evaluation", "analysis", "backends", "served", "generation", "hosted"),
-    *("cli", "cli_compare", "cli_convert", "cli_data", "cli_evaluate", "cli_harness", "cli_hosted", "cli_plan"),
+    *(
+        "cli",
+        "cli_compare",
+        "cli_convert",
+        "cli_data",
+        "cli_evaluate",
+        "cli_harness",
+        "cli_hosted",
+        "cli_list",
+        "cli_plan",
+    ),
     *("__init__", "__main__"),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from needlework import cli_compare, cli_convert, cli_data, cli_evaluate, cli_harness, cli_hosted, cli_plan
+from needlework import cli_compare, cli_convert, cli_data, cli_evaluate, cli_harness, cli_hosted, cli_list, cli_plan
 from needlework.errors import UserError
 
 if TYPE_CHECKING:
@@ -158,27 +158,7 @@ app.add_typer(cli_convert.app, name="convert")
 app.add_typer(cli_hosted.app, name="hosted")
 
 
-@app.command(name="list")
-def list_(what: Annotated[str, typer.Argument(help="tasks, benchmarks, formats or recipes.")]) -> None:
-    """List what there is."""
-    from needlework import benchmark_settings
-    from needlework import recipe as recipes
-    from needlework.dataset.formats import FORMATS
-    from needlework.tasks import TASKS
-
-    def first_line(thing: Any) -> str:
-        return str(thing.__doc__).strip().split("\n")[0]
-
-    listings = {
-        "tasks": {name: first_line(sys.modules[kind.__module__]) for name, kind in TASKS.items()},
-        "benchmarks": {name: first_line(kind) for name, kind in benchmark_settings.sections().items()},
-        "formats": {name: each.summary for name, each in FORMATS.items()},
-        "recipes": {name: recipes.load(name).description for name in recipes.names()},
-    }
-    if what not in listings:
-        raise UserError(f"there is no list of {what!r}. Known: {', '.join(listings)}.")
-    for name, text in listings[what].items():
-        print(f"{name:20} {text}")
+app.command(name="list")(cli_list.list_)
 
 
 def _generate_official(path: Path, output: Path, model: str | None, seed: int | None) -> None:

@@ -67,6 +67,8 @@ def evaluate(
     names = [name.strip() for name in benchmarks.split(",")] if benchmarks else []
     chosen = choose(loaded.evaluate, [*names, "own"] if data else names)
     loaded = loaded.model_copy(update={"evaluate": chosen})
+    asked = ", ".join(name for name, section in dict(chosen).items() if section)
+    print(f"Benchmarks, with the settings of the recipe {recipe}: {asked}")
     prices = _prices(price)
     if base_url is None:
         given = {"tokenizer": tokenizer, "concurrency": concurrency, "timeout": timeout, "price": price}

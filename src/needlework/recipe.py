@@ -114,7 +114,7 @@ class Train(Section):
     epochs: int = Field(2, ge=1)
     """Passes over the haystacks; the paper makes 2."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, a third more time."""
+    """Recompute activations in the backward pass: less memory, a third more time, or half where most is frozen."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are clipped to this norm."""
     checkpoint_steps: int = Field(10, ge=1)

@@ -70,6 +70,16 @@ def test_what_was_too_long_for_one_model_is_left_out_and_counted(tmp_path: Path)
     assert found["kv"]["skipped"] == {"before": 1, "after": 2}
 
 
+def test_answers_of_two_number_formats_are_compared_and_told(tmp_path: Path) -> None:
+    before, after = evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 12)
+    for folder, dtype in ((before, "fp32"), (after, "bf16")):
+        assert "unlike" not in compare(before, before)["benchmarks"]["kv"]
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["benchmarks"]["kv"]["answered_by"] = {"backend": "hf", "dtype": dtype, "device": dtype}
+        (folder / "summary.json").write_text(json.dumps(summary))
+    assert compare(before, after)["benchmarks"]["kv"]["unlike"] == {"dtype": {"before": "fp32", "after": "bf16"}}
+
+
 def skip(folder: Path, line: int) -> None:
     """Turn the prediction on a line into a prompt that was too long."""
     path = folder / "predictions-kv.jsonl"

@@ -148,7 +148,7 @@ def test_a_page_of_several_runs_compares_each_with_the_first(run: Path, browser:
     assert len(rows) == 7
 
 
-def test_what_was_left_out_as_too_long_is_said(run: Path, browser: Browser) -> None:
+def test_what_was_left_out_or_answered_in_another_way_is_said(run: Path, browser: Browser) -> None:
     for side, kept, gone in (("before", slice(1, None), slice(0, 1)), ("after", slice(0, 10), slice(10, None))):
         path = run / side / "predictions-kv.jsonl"
         lines = path.read_text().splitlines(keepends=True)
@@ -157,10 +157,12 @@ def test_what_was_left_out_as_too_long_is_said(run: Path, browser: Browser) -> N
         path.with_name("skipped-kv.jsonl").write_text("\n".join(skipped))
     numbers = demo()
     numbers["benchmarks"]["kv"]["skipped"] = {"before": 1, "after": 2}
+    numbers["benchmarks"]["kv"]["unlike"] = {"backend": {"before": "hf", "after": "<vllm>"}}
     dump(numbers, run / "comparison.json")
     browser.open(page_of(run), 1280, fragment="benchmark=kv")
     said = browser.run("document.querySelector('section').textContent")
     assert "paired on 200 needles; left out as too long: 1 for smollm2-135m and 2 for demo (finetuned)." in said
+    assert "the backend was hf and then <vllm>, which may be a part of the change." in said
     assert "Compared are the questions that both models answered." in said
     marks = browser.run("""[...document.querySelectorAll('#needles .marks')].map(each => each.textContent)""")
     assert (len(marks), marks[-1][0], marks[9][1]) == (12, "\u2013", "\u2013")

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from needlework.report.runs import left_out, markdown, rows_csv, runs_of, tables
+from needlework.report.runs import left_out, markdown, rows_csv, runs_of, tables, unlike
 from tests.report.conftest import benchmark, comparison, row
 
 KV = benchmark("Value", row(0.1, 0.6, 0.4, 0.6), by_position={"0%": row(0.1, 0.5, 0.3, 0.5) | {"adjusted_p": 0.002}},
@@ -64,6 +64,14 @@ def test_a_run_that_is_compared_on_fewer_needles_says_from_what() -> None:
     assert lines[3:6] == ["demo (finetuned) 30.0% (25.0 to 35.0)", "+10.0 (+5.0 to +15.0)", "from 20.0%, n = 50"]
     assert lines[6:] == ["long [b] 60.0% (55.0 to 65.0)", "+50.0 (+40.0 to +60.0)"]
     assert "<br>from 20.0%, n = 50 |" in markdown(UNEVEN)
+
+
+def test_what_was_answered_in_another_way_is_told() -> None:
+    kv = {**KV, "unlike": {"dtype": {"before": "fp32", "after": "bf16"}}}
+    said = "kv, demo (finetuned): the dtype was fp32 and then bf16, which may be a part of the change."
+    assert unlike(comparison(kv=kv)) == [said]
+    assert said in markdown(comparison(kv=kv))
+    assert unlike(SEVERAL) == []
 
 
 def test_what_was_left_out_as_too_long_is_counted() -> None:

@@ -22,6 +22,9 @@ METHOD = (
     "The p of a benchmark's positions, of its lengths, and of both together are each adjusted for their number by Holm."
 )
 
+COMPUTED = ("backend", "dtype")
+"""What a summary's `answered_by` says of how answers were computed: rounding changes some of them."""
+
 
 def compare(
     base: str | os.PathLike[str], after: str | os.PathLike[str], *others: str | os.PathLike[str]
@@ -53,11 +56,13 @@ def _compare(before: Path, after: Path) -> dict[str, Any]:
         pairs = pair(*answered)
         too_long = {side: len(each.skipped) for side, each in zip(("before", "after"), answered, strict=True)}
         clusters = clusters_of([each.haystack for each, _ in pairs], [each.group for each, _ in pairs])
+        unlike = _unlike(*(each["benchmarks"][name].get("answered_by", {}) for each in summaries))
         for number, (score, title) in enumerate(asked[name]["titles"].items()):
             outcomes = _outcomes(pairs, score if number else "", f"{name} of {before} or {after}")
             benchmarks[name if number == 0 else f"{name}.{score}"] = {
                 "title": title,
                 **({"skipped": too_long} if any(too_long.values()) else {}),
+                **({"unlike": unlike} if unlike else {}),
                 **_tables(pairs, outcomes, clusters),
                 **_shape(pairs, outcomes, clusters),
             }
@@ -84,6 +89,12 @@ def _summary(folder: Path) -> dict[str, Any]:
     if not known:
         raise DataError(f"{folder / 'summary.json'} is no summary of an evaluation: evaluate again.")
     return summary
+
+
+def _unlike(before: dict[str, str], after: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Return in what the two sides' answers were computed otherwise: of a change, some may come from that."""
+    sides = {key: {"before": before.get(key, "unknown"), "after": after.get(key, "unknown")} for key in COMPUTED}
+    return {key: each for key, each in sides.items() if each["before"] != each["after"]}
 
 
 def _outcomes(pairs: list[Pair], score: str, where: str) -> Any:

@@ -14,7 +14,7 @@ from needlework.report import charts, figures, text
 from needlework.report.browser import MOST, embedded
 from needlework.report.drawing import Figure, interactive, save, vegalite_version
 from needlework.report.run import Run, Side, load
-from needlework.report.runs import left_out
+from needlework.report.runs import left_out, unlike
 from needlework.storage import write_text
 from needlework.visible import visible
 
@@ -94,6 +94,7 @@ def render(run: Run, drawn: Sequence[Figure], measures: Sequence[figures.Measure
         held=MOST,
         command=run.environment.get("command", f"needlework report {run.folder}"),
         left_out=left_out(comparison),
+        unlike=unlike(comparison),
         limits=text.limits(comparison),
         way=lambda name, row: _WAYS[text.direction(name, row, level)],
         where=text.where,

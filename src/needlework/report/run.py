@@ -144,7 +144,13 @@ def _benchmark(where: str, each: Any) -> dict[str, Any]:
     skipped = _table(where, each, "skipped")
     if skipped:
         _require(f"{where}, skipped", skipped, ("before", "after"), numbers=True)
-    return {"title": visible(str(each["title"])), "overall": each["overall"], "skipped": skipped} | tables | shape
+    unlike = {
+        name: _table(f"{where}, unlike", _table(where, each, "unlike"), name) for name in _table(where, each, "unlike")
+    }
+    for name, sides in unlike.items():
+        _require(f"{where}, unlike, {name}", sides, ("before", "after"))
+    found = {"title": visible(str(each["title"])), "overall": each["overall"], "skipped": skipped, "unlike": unlike}
+    return found | tables | shape
 
 
 def _table(where: object, value: dict[str, Any], name: str) -> dict[str, Any]:

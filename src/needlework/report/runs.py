@@ -67,7 +67,7 @@ def markdown(comparison: Comparison) -> str:
         lines.append([run, *("<br>".join(_cell(benchmarks.get(name), row)) for name, row in base.items())])
     note = f"Rates in %, changes from the first run in points, with {100 * comparison['level']:.0f} % intervals."
     rows = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
-    return f"{rows}\n{' '.join([note, comparison['method'], *left_out(comparison)])}\n"
+    return f"{rows}\n{' '.join([note, comparison['method'], *left_out(comparison), *unlike(comparison)])}\n"
 
 
 def rows_csv(comparison: Comparison) -> str:
@@ -102,6 +102,17 @@ def left_out(comparison: Comparison) -> list[str]:
                 paired = f"{each['overall']['n']:,} needles"
                 said.append(f"{name}, {run}: paired on {paired}; left out as too long: {listed(counts)}.")
     return said
+
+
+def unlike(comparison: Comparison) -> list[str]:
+    """Say which benchmarks were answered by another backend or in another number format than the first run's."""
+    return [
+        f"{name}, {run}: the {what} was {sides['before']} and then {sides['after']}, which may be a part of the change."
+        for run, benchmarks in runs_of(comparison)
+        for name, each in benchmarks.items()
+        if not is_part(name, benchmarks)
+        for what, sides in each.get("unlike", {}).items()
+    ]
 
 
 def _names(comparison: Comparison) -> list[str]:

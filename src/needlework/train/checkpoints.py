@@ -132,8 +132,11 @@ def check_disk(model: PreTrainedModel, folder: Path, *, keep: int, whole: bool =
     Raises:
         UserError: Says how much is needed and how much is free.
     """
-    saved = [each for each in model.parameters() if whole or each.requires_grad]
-    weights = sum(each.numel() * each.element_size() for each in saved)
+    weights = 0
+    for name, each in model.named_parameters():
+        if whole or each.requires_grad:
+            # LoRA is merged in fp32.
+            weights += each.numel() * (4 if ".base_layer." in name else each.element_size())
     # The parameter and AdamW's two moments.
     trained = sum(each.numel() * (each.element_size() + 8) for each in model.parameters() if each.requires_grad)
     present = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
