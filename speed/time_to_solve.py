@@ -1,7 +1,7 @@
 """How long until the task is solved, with K answers a context and with one row an answer.
 
-    python -m speed.time_to_solve run --tokens 1024 --output runs/solve     # hours; goes on where it was stopped
-    python -m speed.time_to_solve show --output runs/solve                  # times a step of each, then table and plot
+    python -m speed.time_to_solve run --tokens 1024     # hours; goes on where it was stopped
+    python -m speed.time_to_solve show                  # times a step of each, then table and plot
 
 The embedded model is finetuned on `simple_dict` until 95 % of the values of held-out haystacks are found, the same 64
 needles for every K. Equal tuning effort: each K takes the learning rate of RATES that solves it soonest on a seed of
@@ -13,6 +13,7 @@ gradient of K = 1 (tests/train/test_shared_prefix.py), so it takes the haystacks
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import shutil
 import subprocess
@@ -24,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from needlework.models.loading import Precision
 
+RESULTS = Path("docs/time-to-solve.csv")
+"""Haystacks of each training that was finished; none where it was not solved within `most`. Others are run."""
 NEEDLES = (1, 4, 8, 16, 32)
 RATES = (1e-4, 2e-4, 5e-5)
 TUNING, SEEDS = 100, (0, 1, 2)
@@ -52,7 +55,7 @@ def main() -> None:
         for needles in told.needles:
             study(told.output, told.tokens, needles)
     else:
-        show(told.output)
+        show(RESULTS.with_suffix(".png"))
 
 
 def study(output: Path, tokens: int, needles: int) -> None:
@@ -68,15 +71,25 @@ def study(output: Path, tokens: int, needles: int) -> None:
 
 def haystacks(output: Path, tokens: int, needles: int, rate: float, seed: int, most: int) -> int | None:
     """Return how many haystacks it took to find 95 % of the values, or None; train if that is not known yet."""
-    folder = output / f"{tokens}_{needles}_{rate:g}_{seed}"
-    path = folder / "solved.json"
-    if most > 0 and not path.exists():
+    wanted = {"tokens": str(tokens), "K": str(needles), "rate": f"{rate:g}", "seed": str(seed)}
+    row = next((row for row in results() if wanted.items() <= row.items()), None)
+    if row is None and most > 0:
+        folder = output / "_".join(wanted.values())
         command = [sys.executable, "-m", "speed.time_to_solve", "one", "--output", str(folder)]
         told = {"--tokens": tokens, "--needles": needles, "--rate": rate, "--seed": seed, "--most": most}
         subprocess.run([*command, *(str(part) for pair in told.items() for part in pair)], check=True)
-    found: int | None = json.loads(path.read_text())["haystacks"] if most > 0 else None
+        row = wanted | json.loads((folder / "solved.json").read_text())
+        with RESULTS.open("a", newline="") as file:
+            csv.writer(file).writerow(row.values())
+    found = int(row["haystacks"]) if row and row["haystacks"] else None
     print(f"{tokens} tokens, K = {needles}, rate {rate:g}, seed {seed}: {found or f'not within {most}'}", flush=True)
     return found
+
+
+def results() -> list[dict[str, str]]:
+    """Return what is known of each finished training."""
+    with RESULTS.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def one(folder: Path, tokens: int, needles: int, rate: float, seed: int, most: int) -> None:
@@ -100,20 +113,21 @@ def one(folder: Path, tokens: int, needles: int, rate: float, seed: int, most: i
     finetune(load_model("smollm2-135m"), renderer, data, settings, folder, print, held_out)
     summary = json.loads((folder / "summary.json").read_text())
     solved = summary["held_out_value"] >= TARGET
-    shutil.rmtree(folder / "model")
-    (folder / "solved.json").write_text(json.dumps({"haystacks": summary["steps"] * BATCH if solved else None}))
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    found = str(summary["steps"] * BATCH) if solved else ""
+    (folder / "solved.json").write_text(json.dumps({"most": str(most), "haystacks": found}))
 
 
-def show(output: Path) -> None:
+def show(picture: Path) -> None:
     """Print a line for each finished K, and draw them."""
     from speed.training import child_of
 
     rows: list[dict[str, Any]] = []
     found: dict[tuple[int, int], list[int | None]] = {}
-    for path in sorted(output.glob("*/solved.json")):
-        length, answers, _, seed = path.parent.name.split("_")
-        if int(seed) in SEEDS:
-            found.setdefault((int(length), int(answers)), []).append(json.loads(path.read_text())["haystacks"])
+    for row in results():
+        if int(row["seed"]) in SEEDS:
+            counts = found.setdefault((int(row["tokens"]), int(row["K"])), [])
+            counts.append(int(row["haystacks"]) if row["haystacks"] else None)
     print(f"{'tokens':>7}{'K':>4}  {'haystacks of each seed':28}{'s a haystack':>13}{'minutes, median':>17}")
     for (tokens, needles), counts in sorted(found.items()):
         for who in ("ours", "trl") if needles == 1 else ("ours",):
@@ -123,8 +137,7 @@ def show(output: Path) -> None:
             each = ", ".join(str(each or f"> {MOST}") for each in counts)
             print(f"{tokens:7}{label:>4}  {each:28}{seconds:13.2f}{middle:17.1f}", flush=True)
             rows += [{"tokens": tokens, "K": label, "minutes": (one or MOST) * seconds / 60} for one in counts]
-    if rows:
-        draw(rows, output / "time-to-solve.png")
+    draw(rows, picture)
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
