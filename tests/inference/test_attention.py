@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from needlework.inference import attention
-from needlework.inference.attention import NOWHERE, Places, Rule, attend, join
+from needlework.inference.attention import NOWHERE, Places, Rule, attend, merge
 
 HEADS, GROUPS, DIM = 4, 2, 8
 RULES = [Rule(0.3), Rule(0.3, window=7), Rule(0.3, softcap=0.5), Rule(0.3, window=7, softcap=0.5)]
@@ -36,11 +36,11 @@ def test_parts_joined_equal_attention_over_all_keys(
     torch.manual_seed(0)
     query, key, value = states(HEADS, 6), states(GROUPS, 20), states(GROUPS, 20)
     at = places(14, 20)
-    output, sums = attend(query, key[:, :, 14:], value[:, :, 14:], rule, at, at)
+    output, lse = attend(query, key[:, :, 14:], value[:, :, 14:], rule, at, at)
     # The first part lies wholly beyond the window.
     for part in (slice(0, 5), slice(5, 14)):
         keys_at = places(part.start, part.stop)
-        join(output, sums, *attend(query, key[:, :, part], value[:, :, part], rule, at, keys_at))
+        merge(output, lse, *attend(query, key[:, :, part], value[:, :, part], rule, at, keys_at))
     distance = torch.arange(14, 20)[:, None] - torch.arange(20)
     seen = (distance >= 0) & (distance < (rule.window or NOWHERE))
     torch.testing.assert_close(output, plain(query, key, value, rule, seen))

@@ -1,4 +1,4 @@
-"""Attention in parts: each over some of the keys, with the sums by which the parts are joined exactly.
+"""Attention in parts: each over some of the keys, with the log-sum-exp (`lse`) by which parts are merged exactly.
 
 A softmax over all keys is the softmaxes over parts of them, weighted by the parts' sums of exponentials, as in ring
 attention (arXiv 2310.01889, section 3). So keys that many prompts share are read once for all of them, and never copied
@@ -71,8 +71,8 @@ def attend(
             seen = queries.seen(keys, None, query.device)
             mask = torch.zeros(seen.shape, dtype=query.dtype).masked_fill(~seen, -torch.inf)
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        output, sums = flash(query, key, value, 0.0, causal, attn_mask=mask, scale=rule.scale)
-        return output, sums
+        output, lse = flash(query, key, value, 0.0, causal, attn_mask=mask, scale=rule.scale)
+        return output, lse
     rows = max(1, SCORES // (query.shape[0] * query.shape[1] * key.shape[2]))
     parts = []
     for start in range(0, query.shape[2], rows):
@@ -94,14 +94,21 @@ def _products(
         seen = queries.seen(keys, rule.window, query.device)[:, :, None]
         scores = scores.unflatten(2, (-1, query.shape[2])).masked_fill(~seen, -torch.inf).flatten(2, 3)
     # The lowest number in place of minus infinity: a query that sees none of the keys gets zeros.
-    sums = scores.logsumexp(-1).clamp(min=torch.finfo(torch.float32).min)
-    weights = (scores - sums[..., None]).exp().to(value.dtype)
-    return (weights @ value).reshape(query.shape), sums.reshape(query.shape[:3])
+    lse = scores.logsumexp(-1).clamp(min=torch.finfo(torch.float32).min)
+    weights = (scores - lse[..., None]).exp().to(value.dtype)
+    return (weights @ value).reshape(query.shape), lse.reshape(query.shape[:3])
 
 
-def join(output: torch.Tensor, sums: torch.Tensor, more: torch.Tensor, more_sums: torch.Tensor) -> None:
-    """Join to the output over some keys, [B, heads, N, head_dim], with sums [B, heads, N], that over more, in place."""
-    both = torch.logaddexp(sums, more_sums)
-    joined = output * (sums - both).exp()[..., None] + more * (more_sums - both).exp()[..., None]
-    output.copy_(joined)
-    sums.copy_(both)
+def merge(output: torch.Tensor, lse: torch.Tensor, more: torch.Tensor, more_lse: torch.Tensor) -> None:
+    """Merge the attention over more keys into that over some, in place.
+
+    Args:
+        output: Over some keys, shape [B, heads, N, head_dim], as `more`.
+        lse: Logarithms of its sums of exponentials, shape [B, heads, N], as `more_lse`.
+        more: The output over the others.
+        more_lse: Its own.
+    """
+    both = torch.logaddexp(lse, more_lse)
+    merged = output * (lse - both).exp()[..., None] + more * (more_lse - both).exp()[..., None]
+    output.copy_(merged)
+    lse.copy_(both)

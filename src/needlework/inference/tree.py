@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from needlework.inference.attention import NOWHERE, Places, Rule, attend, join
+from needlework.inference.attention import NOWHERE, Places, Rule, attend, merge
 from needlework.inference.prefixes import Span
 from needlework.models.fused import fused_attention
 
@@ -42,10 +42,10 @@ class _Past:
         self.rows = rows
         self.queries, self.keys = Places(at[:, rows]), held.places()
 
-    def join(self, output: torch.Tensor, sums: torch.Tensor, query: torch.Tensor, layer: int, rule: Rule) -> None:
+    def merge(self, output: torch.Tensor, lse: torch.Tensor, query: torch.Tensor, layer: int, rule: Rule) -> None:
         keys, values = self.held.states[layer]
         part = attend(query[:, :, self.rows], keys, values, rule, self.queries, self.keys)
-        join(output[:, :, self.rows], sums[:, :, self.rows], *part)
+        merge(output[:, :, self.rows], lse[:, :, self.rows], *part)
 
 
 class Prefill:
@@ -83,18 +83,18 @@ class Prefill:
     ) -> torch.Tensor:
         """Hold the keys and values of a layer and return its output, [1, heads, tokens, head_dim]."""
         output = torch.empty_like(query)
-        sums = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
+        lse = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
         for held, (rows, at) in zip(self.held, self._own, strict=True):
             # A copy: views would hold the whole row as long as one of its spans is needed.
             held.states.append(torch.stack([key[:, :, rows], value[:, :, rows]]))
             keys, values = held.states[layer]
             if held.span.start or rule.softcap is not None or at.cut(at, rule.window):
-                output[:, :, rows], sums[:, :, rows] = attend(query[:, :, rows], keys, values, rule, at, at)
+                output[:, :, rows], lse[:, :, rows] = attend(query[:, :, rows], keys, values, rule, at, at)
             else:
-                # Nothing comes before: no sums are needed, so each device's fastest kernel can be used.
+                # Nothing comes before: no log-sum-exp is needed, so each device's fastest kernel can be used.
                 output[:, :, rows] = fused_attention(query[:, :, rows], keys, values, scale=rule.scale)
         for past in self._past:
-            past.join(output, sums, query, layer, rule)
+            past.merge(output, lse, query, layer, rule)
         return output
 
 
@@ -158,10 +158,10 @@ class Decode:
         states = self._states[layer]
         states[:, :, :, self._index] = torch.cat([key, value]).transpose(1, 2)
         keys, values = states[:, :, :, : self._index + 1]
-        output, sums = attend(_swap(query), keys, values, rule, *self._own)
-        output, sums = _swap(output), sums.permute(2, 1, 0)
+        output, lse = attend(_swap(query), keys, values, rule, *self._own)
+        output, lse = _swap(output), lse.permute(2, 1, 0)
         for past in self._past:
-            past.join(output, sums, query, layer, rule)
+            past.merge(output, lse, query, layer, rule)
         return output
 
 

@@ -71,40 +71,40 @@ class _Attention(torch.autograd.Function):
         """Attend three times, and join the two results of the branch rows."""
         parts, prefix = _Parts(query, key, value, layout), layout.prefix
         output = torch.empty_like(query)
-        prefix_sums = None
+        prefix_lse = None
         if skip_prefix:
             output[:, :, :prefix] = 0
         else:
-            output[:, :, :prefix], prefix_sums = flash(*parts.prefix(), 0.0, True, scale=scale)
-        far, far_sums = flash(*parts.far(), 0.0, False, scale=scale)
-        near, near_sums = flash(*parts.near(), 0.0, True, scale=scale)
-        far, far_sums = parts.unfold(far), parts.unfold(far_sums)
-        near, near_sums = parts.unpad(near), parts.unpad(near_sums)
-        sums = torch.logaddexp(far_sums, near_sums)
-        output[:, :, prefix:] = far * (far_sums - sums).exp()[..., None] + near * (near_sums - sums).exp()[..., None]
-        ctx.save_for_backward(query, key, value, output, prefix_sums, sums)
+            output[:, :, :prefix], prefix_lse = flash(*parts.prefix(), 0.0, True, scale=scale)
+        far, far_lse = flash(*parts.far(), 0.0, False, scale=scale)
+        near, near_lse = flash(*parts.near(), 0.0, True, scale=scale)
+        far, far_lse = parts.unfold(far), parts.unfold(far_lse)
+        near, near_lse = parts.unpad(near), parts.unpad(near_lse)
+        lse = torch.logaddexp(far_lse, near_lse)
+        output[:, :, prefix:] = far * (far_lse - lse).exp()[..., None] + near * (near_lse - lse).exp()[..., None]
+        ctx.save_for_backward(query, key, value, output, prefix_lse, lse)
         ctx.layout, ctx.scale = layout, scale
         return output
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:
         """Return the gradients of query, key and value."""
-        query, key, value, output, prefix_sums, sums = ctx.saved_tensors
+        query, key, value, output, prefix_lse, lse = ctx.saved_tensors
         prefix, scale = ctx.layout.prefix, ctx.scale
         parts = _Parts(query, key, value, ctx.layout)
         fold, pad, unpad = parts.fold, parts.pad, parts.unpad
         upstream, joined = gradient[:, :, prefix:], output[:, :, prefix:]
-        far = flash_backward(fold(upstream), *parts.far(), fold(joined), fold(sums), 0.0, False, scale=scale)
-        near = flash_backward(pad(upstream), *parts.near(), pad(joined), pad(sums), 0.0, True, scale=scale)
+        far = flash_backward(fold(upstream), *parts.far(), fold(joined), fold(lse), 0.0, False, scale=scale)
+        near = flash_backward(pad(upstream), *parts.near(), pad(joined), pad(lse), 0.0, True, scale=scale)
         to_query, to_key, to_value = (torch.empty_like(each) for each in (query, key, value))
         to_query[:, :, prefix:] = parts.unfold(far[0]) + unpad(near[0])
         to_key[:, :, :prefix], to_value[:, :, :prefix] = far[1:]
         to_key[:, :, prefix:], to_value[:, :, prefix:] = (parts.ungroup(unpad(each)) for each in near[1:])
-        if prefix_sums is None:
+        if prefix_lse is None:
             to_query[:, :, :prefix] = 0
         else:
             upstream, own = gradient[:, :, :prefix], output[:, :, :prefix]
-            found = flash_backward(upstream, *parts.prefix(), own, prefix_sums, 0.0, True, scale=scale)
+            found = flash_backward(upstream, *parts.prefix(), own, prefix_lse, 0.0, True, scale=scale)
             to_query[:, :, :prefix] = found[0]
             to_key[:, :, :prefix] += parts.ungroup(found[1])
             to_value[:, :, :prefix] += parts.ungroup(found[2])
@@ -150,7 +150,7 @@ class _Parts:
 
     def pad(self, each: torch.Tensor) -> torch.Tensor:
         padded = each[0][:, self.places].transpose(0, 1)
-        # Filling repeats a row. Zeros in its place add nothing in the backward; its sums stay finite.
+        # Filling repeats a row. Zeros in its place add nothing in the backward; its log-sum-exp stays finite.
         return padded * self.filled[:, None, :, None] if each.dim() == 4 else padded
 
     def unpad(self, each: torch.Tensor) -> torch.Tensor:
