@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from needlework import backends, generation
+from needlework import generation, served
 from needlework import recipe as recipes
-from needlework.analysis import refuse_weights
 from needlework.errors import RecipeError, UserError
-from needlework.evaluation import asked, build_benchmarks, measure
 from needlework.pipeline import make_renderer
 from needlework.progress import Progress, Silent
 from needlework.recipe import Recipe
 from needlework.remote import OPENAI_URL, connect
+from needlework.served import Server
 from needlework.storage import difference, locked, write_json, write_text
 from needlework.train.hosted import record as records
 from needlework.train.hosted.api import Job, Request
@@ -33,8 +31,6 @@ from needlework.train.hosted.record import Record
 if TYPE_CHECKING:
     from openai import OpenAI
 
-    from needlework.benchmarks import Benchmark
-    from needlework.inference.backend import Backend
     from needlework.train.hosted.api import Host
     from needlework.train.hosted.estimate import Estimate
 
@@ -158,33 +154,11 @@ def evaluate(
     Raises:
         UserError: If there is no such model yet, or the host does not answer; says why.
     """
-    progress = progress or Silent()
     record, _, client = _open(output)
     recipe = recipes.load(output / "recipe.yaml")
     name = model or (record.request.model if side == "before" else _model(output, _sent(output, record)))
-    refuse_weights(recipe.evaluate, "a hosted model")
-    tokenizer, system = recipe.model.name, recipe.model.system
-    settings = {
-        "model": {"name": name, "base_url": record.base_url, "system": system, "tokenizer": tokenizer},
-        "benchmarks": asked(recipe.evaluate),
-        "seed": recipe.seed,
-    }
-
-    def prepare() -> tuple[Backend, list[Benchmark]]:
-        from needlework.inference.openai import OpenAIBackend
-
-        renderer = make_renderer(recipe.model)
-        built = build_benchmarks(recipe.evaluate, recipe.seed, renderer)
-        asks = [(each, needle) for one in built for each in one.haystacks for needle in each.needles]
-        tokens = sum(len(renderer.prompt_ids(*ask)) for ask in asks)
-        confirm(
-            f"{len(asks):,} prompts of about {tokens:,} tokens in all (counted with the tokenizer of {tokenizer}, as "
-            f"the benchmarks' lengths are). Send them to {name} at {client.base_url.host}?"
-        )
-        return OpenAIBackend(client, name, system, concurrency=concurrency), built
-
-    answered_by = partial(backends.describe, "openai", "openai")
-    measure(name, tokenizer, settings, prepare, output / side, progress, answered_by=answered_by)
+    server = Server(record.base_url, concurrency)
+    served.evaluate(name, server, recipe, output / side, progress, client=client, confirm=confirm)
 
 
 def _settle(recipe: Recipe, output: Path, host: str) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from needlework.progress import Progress, Silent
 from needlework.remote import connect
 
 if TYPE_CHECKING:
+    from openai import OpenAI
+
     from needlework.benchmarks import Benchmark
     from needlework.inference.backend import Backend
     from needlework.inference.cache import AnswerCache
@@ -39,7 +42,16 @@ class Server:
     """Leave prompts out that it refuses as too long, and count them."""
 
 
-def evaluate(model: str, server: Server, recipe: Recipe, folder: Path, progress: Progress | None = None) -> None:
+def evaluate(
+    model: str,
+    server: Server,
+    recipe: Recipe,
+    folder: Path,
+    progress: Progress | None = None,
+    *,
+    client: OpenAI | None = None,
+    confirm: Callable[[str], None] | None = None,
+) -> None:
     """Ask a served model the recipe's benchmarks and write predictions and `summary.json` into a folder.
 
     Args:
@@ -48,6 +60,8 @@ def evaluate(model: str, server: Server, recipe: Recipe, folder: Path, progress:
         recipe: Its benchmarks, seed and system message; its model lends the tokenizer that counts their lengths.
         folder: Of the evaluation.
         progress: Where to show progress; by default nowhere.
+        client: What asks the server; by default one is made, with the key of `OPENAI_API_KEY` if there is one.
+        confirm: Asked with the number of prompts and tokens, before anything is sent; by default nobody is asked.
 
     Raises:
         UserError: If the server does not answer, or the folder holds another evaluation; says why.
@@ -57,7 +71,7 @@ def evaluate(model: str, server: Server, recipe: Recipe, folder: Path, progress:
 
     refuse_weights(recipe.evaluate, "a server")
     progress = progress or Silent()
-    client = connect(server.base_url, KEY, keyless=True, timeout=server.timeout)
+    asking = client or connect(server.base_url, KEY, keyless=True, timeout=server.timeout)
     tokenizer, system, base_url = recipe.model.name, recipe.model.system, server.base_url.rstrip("/")
     settings: dict[str, Any] = {
         "model": {"name": model, "backend": "openai", "base_url": base_url, "system": system, "tokenizer": tokenizer},
@@ -70,9 +84,17 @@ def evaluate(model: str, server: Server, recipe: Recipe, folder: Path, progress:
     def prepare() -> tuple[Backend, list[Benchmark]]:
         from needlework.inference.openai import OpenAIBackend
 
-        built = build_benchmarks(recipe.evaluate, recipe.seed, make_renderer(recipe.model))
+        renderer = make_renderer(recipe.model)
+        built = build_benchmarks(recipe.evaluate, recipe.seed, renderer)
+        if confirm:
+            asks = [(each, needle) for one in built for each in one.haystacks for needle in each.needles]
+            tokens = sum(len(renderer.prompt_ids(*ask)) for ask in asks)
+            confirm(
+                f"{len(asks):,} prompts of about {tokens:,} tokens in all (counted with the tokenizer of {tokenizer}, as "
+                f"the benchmarks' lengths are). Send them to {model} at {asking.base_url.host}?"
+            )
         concurrency, per_minute = server.concurrency, server.requests_per_minute
-        backend = OpenAIBackend(client, model, system, concurrency=concurrency, requests_per_minute=per_minute)
+        backend = OpenAIBackend(asking, model, system, concurrency=concurrency, requests_per_minute=per_minute)
         return backend, built
 
     def kept() -> AnswerCache | None:
