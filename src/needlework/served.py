@@ -90,8 +90,8 @@ def evaluate(
             asks = [(each, needle) for one in built for each in one.haystacks for needle in each.needles]
             tokens = sum(len(renderer.prompt_ids(*ask)) for ask in asks)
             confirm(
-                f"{len(asks):,} prompts of about {tokens:,} tokens in all (counted with the tokenizer of {tokenizer}, as "
-                f"the benchmarks' lengths are). Send them to {model} at {asking.base_url.host}?"
+                f"{len(asks):,} prompts of about {tokens:,} tokens in all (counted with the tokenizer of {tokenizer}, "
+                f"as the benchmarks' lengths are). Send them to {model} at {asking.base_url.host}?"
             )
         concurrency, per_minute = server.concurrency, server.requests_per_minute
         backend = OpenAIBackend(asking, model, system, concurrency=concurrency, requests_per_minute=per_minute)
