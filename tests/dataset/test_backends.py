@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -138,16 +139,19 @@ def test_workers_do_not_hear_ctrl_c_and_end_with_their_parent_in_silence(model_f
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a Ray cluster of this machine and return its address."""
     import ray
     from ray.cluster_utils import Cluster
 
-    running = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
-    running.add_node(num_cpus=1)
-    yield running.address
-    ray.shutdown()
-    running.shutdown()
+    # Of two at once, in the two processes that test, one may starve.
+    with (tmp_path_factory.getbasetemp().parent / "ray.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        running = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+        running.add_node(num_cpus=1)
+        yield running.address
+        ray.shutdown()
+        running.shutdown()
 
 
 @pytest.mark.slow
