@@ -28,7 +28,9 @@ def test_the_chosen_benchmarks_are_asked_and_later_ones_added(
     small = ["mdqa.documents=2", "mdqa.positions=[1]", "mdqa.paragraphs=2", "mdqa.max_new_tokens=4"]
     sets = [f"--set=evaluate.{each}" for each in small]
     assert call(monkeypatch, "evaluate", str(model_folder), "--benchmarks=mdqa", *sets, output) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["knowledge", "mdqa"]
+    said, *lines = capsys.readouterr().out.splitlines()
+    assert said == "Benchmarks, with the settings of the recipe smollm2-135m: mdqa"
+    assert [line.split()[0] for line in lines] == ["knowledge", "mdqa"]
     found = sorted(path.name for path in (tmp_path / "e").glob("predictions*"))
     assert found == ["predictions-knowledge.jsonl", "predictions-mdqa.jsonl"]
 

@@ -49,7 +49,7 @@ def _settings(section: type[Section], indent: str = "") -> Iterator[str]:
         about = " ".join((field.description or _first_line(inner)).split())
         yield from textwrap.wrap(about, 100, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
         if inner:
-            yield f"{indent}{name}:"
+            yield f"{indent}{name}:{'' if inner.model_fields else ' {}'}"
             yield from _settings(inner, indent + "  ")
         else:
             yield f"{indent}{name}: {'(required)' if field.is_required() else json.dumps(field.default)}"
