@@ -8,14 +8,20 @@ call's own backward gives the exact gradient of its part.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from needlework import processes
 from needlework.models.loading import fastest_precision
+from needlework.storage import read_object, write_json
 
 if TYPE_CHECKING:
+    from needlework.models.loading import Precision
     from needlework.train.shared_prefix import Layout
 
 flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -23,6 +29,32 @@ flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_back
 
 LONG = 2048
 """Tokens of a prefix whose attention is so much of a step that its threads should all be busy."""
+
+_settled: Precision | None = None
+"""What bf16's attention is computed in during a training."""
+
+
+@contextmanager
+def settled(folder: Path) -> Iterator[None]:
+    """Attend alike in all processes of a training and in those that continue it: what is faster is found by timing.
+
+    Args:
+        folder: Of the training's checkpoints.
+    """
+    global _settled
+    path = folder / "attention.json"
+
+    def settle() -> Precision:
+        if not path.exists():
+            write_json(path, {"bf16": fastest_precision()})
+        found: Precision = (read_object(path) or {})["bf16"]
+        return found
+
+    _settled = processes.first(settle)
+    try:
+        yield
+    finally:
+        _settled = None
 
 
 def cpu_attention(
@@ -49,7 +81,8 @@ def cpu_attention(
         Shape [1, H, P + S, D], in the precision of `value`.
     """
     # Under autocast rotary embeddings leave queries and keys in fp32.
-    dtype = torch.float32 if value.dtype == torch.bfloat16 and fastest_precision() == "fp32" else value.dtype
+    slower = value.dtype == torch.bfloat16 and (_settled or fastest_precision()) == "fp32"
+    dtype = torch.float32 if slower else value.dtype
     inputs = (each.to(dtype) for each in (query, key, value))
     output: torch.Tensor = _Attention.apply(*inputs, layout, scale, skip_prefix)  # type: ignore[no-untyped-call]
     return output.to(value.dtype)

@@ -21,6 +21,7 @@ from needlework.models.chat import Renderer
 from needlework.storage import write_json
 from needlework.train import arguments, checkpoints
 from needlework.train.arguments import TrainSettings
+from needlework.train.cpu_attention import settled
 from needlework.train.held_out import VALUE, WHOLE, HeldOut, KeepBest
 from needlework.train.metrics import Metrics, Tally
 from needlework.train.samples import PackedDataset, collate_sample
@@ -186,7 +187,8 @@ def finetune(
         with tracking(settings.trackers, folder / "logs") as trackers:
             for tracker in trackers:
                 trainer.add_callback(tracker)
-            best = _train(trainer, saved)
+            with settled(saved):
+                best = _train(trainer, saved)
         _save(trainer, renderer, folder, settings.merge)
     facts = {"haystacks": len(haystacks), **sizes} | best
     processes.first(lambda: _summarize(settings, folder, facts))
