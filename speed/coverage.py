@@ -90,6 +90,17 @@ def dip_coverage(design: Design, trials: int, seed: int = 0) -> float:
     return covered / trials
 
 
+def sparse_coverage(clusters: int, loss: float, gain: float, trials: int, seed: int = 0) -> float:
+    """Return how often the 95 % interval of a change covers it, where few needles change, each a cluster."""
+    rng, index = np.random.default_rng(seed), np.arange(clusters)
+    covered = 0
+    for _ in range(trials):
+        chance = rng.random(clusters)
+        change = np.where(chance < loss, -1.0, np.where(chance < loss + gain, 1.0, 0.0))
+        covered += _covers(change_interval(change, index), gain - loss)
+    return covered / trials
+
+
 def judgements(
     clusters: int, needles: int, loss: float, gain: float, together: bool, margin: float, trials: int, seed: int = 0
 ) -> dict[str, float]:
@@ -142,6 +153,9 @@ def print_coverage() -> None:
             alarm = f"{found['p']:.1%}" if before == after else ""
             shares = f"{found['discordant']:.0%} | {found['rate']:.1%} | {found['change']:.1%} | {alarm}"
             print(f"| {clusters} | {size} | {before} | {after} | {shares} |", flush=True)
+    print("\n| clusters of one needle | lost | gained | change |\n|---|---|---|---|")
+    for clusters, loss, gain in ((20, 0.05, 0.02), (50, 0.02, 0.01), (100, 0.02, 0.005), (100, 0.05, 0.02)):
+        print(f"| {clusters} | {loss:.1%} | {gain:.1%} | {sparse_coverage(clusters, loss, gain, TRIALS):.1%} |")
     print("\n| clusters | questions in each | middle dip |\n|---|---|---|")
     for clusters, needles in ((20, 1), (20, 4), (50, 1), (50, 4), (200, 1)):
         print(

@@ -63,6 +63,8 @@ def test_a_file_takes_the_place_of_a_task(fit: Fit, tmp_path: Path) -> None:
         ("The value of key 9205 is 9318 and it is in Dictionary [3].", True, False),
         ("The value of key 9205 is 931 and it is in Dictionary [2].", False, False),
         ("9205: 9318", True, False),
+        ("The value of key 9,205 is 9,318 and it is in Dictionary [2].", True, True),
+        ("{9205:9318,4548:1475}", True, False),  # no thousands separator
         ("{4548: 1475, 9205: 9318}", False, False),  # a listing finds nothing by accident
         ("Dictionary [2] {9205: 9318, 4548: 1475}", False, False),  # nor does the first dictionary, copied
         ("Dictionary [2] has 9205: 9318", False, False),  # which cannot be told from this

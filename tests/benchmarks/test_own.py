@@ -63,6 +63,27 @@ def test_what_cannot_be_asked_is_named(path: Path, lines: list[dict[str, Any]], 
 
 
 @pytest.mark.parametrize(
+    ("accepted", "output", "contained"),
+    [
+        ("950", "The rent is €950.", True),
+        ("950", "“950€”", True),
+        ("1950", "1,950 euros", True),
+        ("950", "9.50", False),
+        ("9.50", "9,50 euros", True),
+        ("3.5", "35 percent", False),
+        ("Paris", "Paris\N{RIGHT SINGLE QUOTATION MARK}s…", True),
+        ("U.S.", "the US", True),
+        ("東京", "東京。", True),
+    ],
+)
+def test_marks_around_an_answer_do_not_count_and_those_within_a_number_do(
+    accepted: str, output: str, contained: bool
+) -> None:
+    needle = Needle("a", "a", "?", accepted, (accepted,), -1)
+    assert own.score(needle, output)["contained"] == contained
+
+
+@pytest.mark.parametrize(
     ("output", "contained", "exact"),
     [
         ("ann.", True, True),

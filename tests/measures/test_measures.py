@@ -4,6 +4,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from needlework.errors import ModelError
 from needlework.measures import Measure, Measurement, record
 
 
@@ -19,6 +22,15 @@ def test_measurements_are_written_and_their_means_returned(tmp_path: Path) -> No
     assert lines[0] == {"id": "a", "group": "g", "values": {"loss": 0.123457, "other": 1.0}}
     assert means == {"loss": 0.311729, "other": 1.0}
     assert seen == [(0, 2), (1, 2), (2, 2)]
+
+
+def test_a_number_that_is_not_finite_is_refused_where_it_arises(tmp_path: Path) -> None:
+    def broken() -> Iterator[Measurement]:
+        yield Measurement("a", "g", {"loss": float("nan")})
+
+    with pytest.raises(ModelError, match=r"m is nan on a: .* Set model.precision=fp32"):
+        record(Measure("m", "M", broken, 1), tmp_path / "m.jsonl", lambda done, total: None)
+    assert not (tmp_path / "m.jsonl").exists()
 
 
 def test_what_is_there_is_not_measured_again(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import re
 
 import pytest
@@ -47,6 +48,17 @@ def test_windows_are_exact_and_do_not_overlap(tokenizer: PreTrainedTokenizerFast
     }
     long = [each for window in held[5:] for each in window]
     assert len(long) == len(set(long)) > 5
+
+
+def test_windows_of_another_tokenizer_are_other_texts(tokenizer: PreTrainedTokenizerFast) -> None:
+    def ids() -> set[str]:
+        return {each.id for each in windows(PASSAGES, tokenizer, lengths=(12,), texts=5, seed=0)}
+
+    same = ids()
+    assert same == ids()
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.add_tokens(["Paragraph"])
+    assert not same & ids()
 
 
 def test_too_little_text_is_refused(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import numpy as np
+import pytest
 from statsmodels.stats.proportion import proportions_ztest
 
 from needlework.report.margin import judge, needed_to_judge
@@ -35,6 +37,15 @@ def test_the_score_test_is_that_of_statsmodels() -> None:
     for lost in range(20):
         p = proportions_ztest(lost, 600, value=0.02, alternative="smaller", prop_var=0.02)[1]
         assert (judge(found(-lost / 600, -0.0199, 0.0, 600), 0.02) == "no harm") is bool(p < 0.025)
+
+
+def test_uneven_clusters_are_worth_fewer() -> None:
+    even, uneven = (row([0] * sum(sizes), [0] * sum(sizes), np.repeat(np.arange(len(sizes)), sizes))
+                    for sizes in ([2] * 200, [1] * 199 + [201]))  # fmt: skip
+    assert even["effective_clusters"] == 200
+    assert uneven["effective_clusters"] == pytest.approx(400**2 / (199 + 201**2), abs=1e-6)
+    assert judge(even, 0.02) == "no harm"
+    assert judge(uneven, 0.02) == "too few"
 
 
 def test_the_number_needed_decides() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
-from scipy.stats import ttest_rel
+from scipy.stats import ttest_1samp, ttest_rel
 
 from needlework.errors import DataError
 from needlework.report.measures import compare, most, printed, table
@@ -66,6 +66,21 @@ def test_a_malformed_line_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\n")
     with pytest.raises(DataError, match=r"measures-loss\.jsonl, line 1: not a measurement"):
         compare(folder, folder)
+
+
+def test_a_number_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    folder = evaluation(tmp_path / "b", [{"key": 1.0}, {"key": float("nan")}])
+    with pytest.raises(DataError, match=r"measures-loss\.jsonl, line 2: not a measurement with id, group and finite"):
+        compare(folder, folder)
+
+
+@pytest.mark.parametrize("clusters", [2, 5])
+def test_so_few_clusters_as_show_nothing_have_an_interval_at_least_as_wide_as_ts(clusters: int) -> None:
+    values = np.linspace(0.5, 1.0, clusters)[:, None]
+    (found,) = table(np.zeros_like(values), values, [f"g{each}" for each in range(clusters)])
+    expected = ttest_1samp(values[:, 0], 0).confidence_interval()
+    assert found["low"] <= expected.low + 1e-6
+    assert found["high"] >= expected.high - 1e-6
 
 
 def test_one_cluster_gives_no_interval() -> None:

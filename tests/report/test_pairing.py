@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from needlework.benchmark_settings import sections
 from needlework.errors import DataError
 from needlework.haystack import write
-from needlework.report.pairing import pair, read_answers
+from needlework.report.pairing import _ELSEWHERE, _LEFT_OUT, pair, read_answers
 from needlework.storage import write_json
 from tests.report.conftest import prediction
 
@@ -70,6 +71,18 @@ def test_other_settings_are_refused_though_ids_and_questions_are_the_same(tmp_pa
     after = settings(tmp_path / "a", kv={"documents": 20, "file": "/there/a"})
     with pytest.raises(DataError, match=r"asked differently in .*: documents is 5 in the first and 20 in the second"):
         paired(before, after)
+
+
+def test_a_setting_that_only_one_has_is_compared_where_the_other_left_it_out(tmp_path: Path) -> None:
+    before = settings(tmp_path / "b", kv={"documents": 5})
+    after = settings(tmp_path / "a", kv={"documents": 5, "fewshot": 5})
+    with pytest.raises(DataError, match="fewshot is None in the first and 5 in the second"):
+        paired(before, after)
+
+
+def test_all_settings_that_may_be_none_are_compared_or_may_differ() -> None:
+    fields = {name: field for each in sections().values() for name, field in each.model_fields.items()}
+    assert {name for name, field in fields.items() if field.default is None} <= _LEFT_OUT | _ELSEWHERE
 
 
 def test_settings_that_no_answer_depends_on_may_differ(tmp_path: Path) -> None:

@@ -130,12 +130,36 @@ def test_a_contrast_of_paired_strata_is_the_mean_of_their_differences() -> None:
 
 
 def test_strata_without_weight_leave_a_contrast_alone() -> None:
-    values, clusters, strata = [1, 1, 0, 1, 0, 1], [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]
-    without = contrast([1, 0, 1, 1], [0, 0, 1, 1], [0, 1, 0, 1], [1.0, -1.0])
-    assert contrast(values, clusters, strata, [1.0, 0.0, -1.0]) == pytest.approx(without)
+    hits = np.array([[1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1], [0, 0, 1], [1, 1, 0]])
+    clusters, strata = np.repeat(np.arange(6), 3), np.tile(np.arange(3), 6)
+    without = contrast(hits[:, [0, 2]].ravel(), np.repeat(np.arange(6), 2), np.tile([0, 1], 6), [1.0, -1.0])
+    assert contrast(hits.ravel(), clusters, strata, [1.0, 0.0, -1.0]) == pytest.approx(without)
     # Where nothing else varied, the width is that of so few clusters.
-    found = contrast([1, 1, 1, 1, 1, 0], [0, 1, 0, 1, 0, 1], [0, 0, 1, 1, 2, 2], [1.0, -1.0, 0.0])
-    assert found == pytest.approx((0, -(1 - 0.025**0.5), 1 - 0.025**0.5))
+    hits[:, :2] = 1
+    found = contrast(hits.ravel(), clusters, strata, [1.0, -1.0, 0.0])
+    assert found == pytest.approx((0, -(1 - 0.025 ** (1 / 6)), 1 - 0.025 ** (1 / 6)))
+
+
+def test_a_stratum_that_was_hardly_asked_says_nothing() -> None:
+    values, clusters, strata = [1] + [0, 1] * 20, [0, *range(1, 41)], [0] + [1] * 40
+    assert contrast(values, clusters, strata, [1.0, -1.0])[1:] == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (0, 3), (2, 3)])
+def test_what_happened_in_few_clusters_leaves_open_what_their_numbers_do(gained: int, lost: int) -> None:
+    differences = [1] * gained + [-1] * lost + [0] * (20 - gained - lost)
+    low, high = change_interval(differences, range(20))
+    gains, losses = (binomtest(each, 20).proportion_ci(method="exact") for each in (gained, lost))
+    assert low <= gains.low - losses.high + 1e-9
+    assert high >= gains.high - losses.low - 1e-9
+    # So few cannot show a change, and none is claimed.
+    assert low <= 0 <= high
+
+
+def test_few_clusters_show_no_change_whatever_they_agree_on() -> None:
+    low, high = change_interval([-1] * 100, np.repeat(np.arange(5), 20))
+    assert low == -1.0
+    assert high > 0
 
 
 def test_holm_is_that_of_statsmodels() -> None:

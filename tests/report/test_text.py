@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
+
 from needlework.report import verdict
-from needlework.report.text import Pair, clip, direction, examples, fates, model_name, percent, points
+from needlework.report.text import Pair, clip, direction, examples, fates, in_sentence, model_name, percent, points
 from tests.report.conftest import SAME, compared, demo, prediction, row
 
 
@@ -66,6 +68,21 @@ def test_more_of_a_fault_is_worse() -> None:
 def test_a_rate_is_never_rounded_to_nothing_or_all() -> None:
     assert [percent(rate) for rate in (0, 0.002, 0.033, 0.996, 1)] == ["0%", "0.2%", "3%", "99.6%", "100%"]
     assert percent(0.3456, 1) == "34.6%"
+    assert [percent(rate) for rate in (0.0004, 0.9996)] == ["< 0.1%", "> 99.9%"]
+    assert [percent(rate, 1) for rate in (0, 0.0004, 0.9996, 1)] == ["0.0%", "< 0.1%", "> 99.9%", "100.0%"]
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("Closed-book facts", "closed-book facts"),
+        ("QA over 5 documents", "QA over 5 documents"),
+        ("TriviaQA", "TriviaQA"),
+        ("HellaSwag", "HellaSwag"),
+    ],
+)
+def test_names_keep_their_letters_inside_a_sentence(title: str, expected: str) -> None:
+    assert in_sentence(title) == expected
     assert points(-0.0001) == "0.0"
 
 

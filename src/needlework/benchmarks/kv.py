@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from typing import Literal
 
 import numpy as np
 
 from needlework.benchmarks import Benchmark, Fit, Score, uuids
+from needlework.benchmarks.scoring import numbers
 from needlework.haystack import Haystack, Needle
 from needlework.tasks import make_task
 from needlework.tasks.draft import Draft
@@ -80,13 +82,15 @@ def score(needle: Needle, output: str) -> dict[str, bool]:
 
     The first number that is not the key itself counts as the value, the next as the dictionary: an output that
     lists a whole dictionary does not find the value by accident. One that names the dictionary first misses, too,
-    because it may be the beginning of such a list.
+    because it may be the beginning of such a list. A value of 5,921 may be a thousands separator's or the first of two.
     """
-    key, value, name = re.findall(r"\d+", needle.answer)
-    numbers = re.findall(r"\d+", output)
-    while numbers and numbers[0] == key:
-        numbers.pop(0)
-    return {"value": numbers[:1] == [value], "whole": numbers[:2] == [value, name]}
+    key, value, name = numbers(needle.answer)
+
+    def found(said: list[str]) -> dict[str, bool]:
+        behind = [*dropwhile(key.__eq__, said)]
+        return {"value": behind[:1] == [value], "whole": behind[:2] == [value, name]}
+
+    return _either(found, output)
 
 
 def score_subkeys(needle: Needle, output: str) -> dict[str, bool]:
@@ -94,14 +98,22 @@ def score_subkeys(needle: Needle, output: str) -> dict[str, bool]:
 
     As in `score`, numbers that were asked for are passed over, whether they repeat the question or are the key.
     """
-    expected = re.findall(r"\d+", needle.answer)
-    *subkeys, value, name = expected
+    *subkeys, value, name = re.findall(r"\d+", needle.answer)
     # The answer names the subkeys twice: as they were asked, then as the key has them.
     key = subkeys[len(subkeys) // 2 :]
-    numbers = re.findall(r"\d+", output)
-    named = next((index for index, number in enumerate(numbers) if number not in key), len(numbers))
-    whole = numbers[:named][-len(key) :] == key and numbers[named : named + 2] == [value, name]
-    return {"value": numbers[named : named + 1] == [value], "whole": whole}
+
+    def found(said: list[str]) -> dict[str, bool]:
+        named = next((index for index, number in enumerate(said) if number not in key), len(said))
+        whole = said[:named][-len(key) :] == key and said[named : named + 2] == [value, name]
+        return {"value": said[named : named + 1] == [value], "whole": whole}
+
+    return _either(found, output)
+
+
+def _either(found: Callable[[list[str]], dict[str, bool]], output: str) -> dict[str, bool]:
+    """Score the numbers of an output, read without thousands separators and with them."""
+    plain, separated = found(re.findall(r"\d+", output)), found(numbers(output))
+    return {name: hit or separated[name] for name, hit in plain.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ The prose is that of the embedded evaluation half, which shares no article with 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -14,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from needlework.benchmarks import Benchmark, Fit
+from needlework.benchmarks.scoring import numbers
 from needlework.corpus import squad
 from needlework.haystack import Haystack, Needle
 from needlework.tasks.draft import Draft
@@ -72,23 +72,18 @@ def build(
 
 def score(needle: Needle, output: str) -> dict[str, bool]:
     """Score the first number that is not the locker's: an output that lists all codes finds none by accident."""
-    (locker,) = _numbers(needle.question)
-    others = [number for number in _numbers(output) if number != locker]
+    (locker,) = numbers(needle.question)
+    others = [number for number in numbers(output) if number != locker]
     return {"code": others[:1] == list(needle.accepted)}
 
 
 def score_all(needle: Needle, output: str) -> dict[str, bool]:
     """Score the code of the needle's depth, and whether all codes of the locker are named; others do no harm."""
-    named = set(_numbers(output))
+    named = set(numbers(output))
     return {
         "code": needle.accepted[0] in named,
-        "all": set(_numbers(needle.answer)) <= named | {*_numbers(needle.question)},
+        "all": set(numbers(needle.answer)) <= named | {*numbers(needle.question)},
     }
-
-
-def _numbers(text: str) -> list[str]:
-    # A model may write 955,416.
-    return re.findall(r"\d+", re.sub(r"(?<=\d),(?=\d{3}\b)", "", text))
 
 
 def _draft(kind: Kind, depths: Sequence[float], seed: Sequence[int], capacity: int) -> Draft:

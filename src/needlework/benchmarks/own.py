@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +46,16 @@ def build(*, file: str, haystacks: int | None, max_new_tokens: int, seed: int) -
 
 def score(needle: Needle, output: str) -> dict[str, bool]:
     """Score whether the output holds an accepted answer as whole words, and whether it is one and nothing else."""
-    said = normalize(output)
-    answers = [normalize(answer) for answer in needle.accepted]
+    said = _normalize(output)
+    answers = [_normalize(answer) for answer in needle.accepted]
     return {"contained": any(f" {answer} " in f" {said} " for answer in answers), "exact": said in answers}
+
+
+def _normalize(text: str) -> str:
+    """Normalise as SQuAD does, whose punctuation is ASCII's and goes from within numbers, too: 9.50 would be 950."""
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    spaced = "".join(each if each.isascii() or unicodedata.category(each)[0] not in "PS" else " " for each in text)
+    return normalize(re.sub(r"(?<=\d)[.,](?=\d)", "\N{MIDDLE DOT}", spaced))
 
 
 def place(haystack: Haystack, needle: Needle) -> str:
@@ -64,7 +73,7 @@ def _check(line: str, haystack: Haystack) -> None:
     for index, needle in enumerate(haystack.needles):
         if not needle.accepted:
             raise DataError(f"{line}: needles[{index}] accepts nothing, so no output could hit. Leave accepted out")
-        if empty := [answer for answer in needle.accepted if not normalize(answer)]:
+        if empty := [answer for answer in needle.accepted if not _normalize(answer)]:
             raise DataError(
                 f"{line}: needles[{index}] accepts {empty[0]!r}, of which nothing is left to look for: articles and "
                 f"punctuation do not count. Write the answer out"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from needlework.matching import normalize
+
+
+def numbers(text: str) -> list[str]:
+    """Return the numbers of a text, digits only, of which 955,416 is one."""
+    return re.findall(r"\d+", re.sub(r"(?<=\d),(?=\d{3}\b)", "", text))
 
 
 def first_line(output: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
+from needlework.errors import ModelError
 from needlework.storage import write_text
 
 
@@ -43,12 +45,20 @@ def record(measure: Measure, path: Path, update: Callable[[int, int], None]) -> 
         measure: What to measure.
         path: The file.
         update: Called with the number of measurements made and of all.
+
+    Raises:
+        ModelError: If a number is not finite; names the text.
     """
     if not path.exists():
         lines = []
         update(0, measure.count)
         for each in measure.measurements():
             values = {name: round(value, 6) for name, value in each.values.items()}
+            if wrong := [name for name, value in values.items() if not isfinite(value)]:
+                raise ModelError(
+                    f"{measure.name} is {values[wrong[0]]} on {each.id}: the model computes numbers that are not "
+                    f"finite. Set model.precision=fp32, or evaluate another checkpoint."
+                )
             lines.append(json.dumps(asdict(each) | {"values": values}, ensure_ascii=False) + "\n")
             update(len(lines), measure.count)
         write_text(path, "".join(lines))

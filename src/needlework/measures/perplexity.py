@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -58,7 +59,8 @@ def windows(
             if window := _window(passages, tokenizer, start, length, taken):
                 used, ids = window
                 taken |= used
-                found.append(Text(f"{length}/{start}", passages[start].title, ids))
+                # Another tokenizer counts in other tokens: what it measures is not the same text.
+                found.append(Text(f"{length}/{start}/{_checksum(ids)}", passages[start].title, ids))
         if len(found) < texts:
             raise UserError(
                 f"perplexity finds {len(found)} windows of {length} tokens in the text, fewer than the {texts} asked "
@@ -71,6 +73,10 @@ def windows(
             )
         drawn += found
     return drawn
+
+
+def _checksum(ids: Sequence[int]) -> str:
+    return f"{crc32(np.array(ids, dtype=np.int64).tobytes()):08x}"
 
 
 def _window(

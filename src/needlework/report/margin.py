@@ -21,17 +21,18 @@ def judge(row: Mapping[str, float], margin: float = MARGIN) -> Judgement:
     As CONSORT reads a non-inferiority trial (Piaggio et al. 2012): no harm if the 95 % interval of the change lies
     wholly above -margin, harm if it lies wholly below, else undecided. Where few answers changed, a bootstrap
     promises too much: it resamples the few. So no harm also takes a score test, whose variance is that of a loss as
-    large as the margin and nothing else, of whole clusters. docs/statistics.md has the error rates.
+    large as the margin and nothing else, of whole clusters; uneven ones are worth fewer. docs/statistics.md has the
+    error rates.
 
     Args:
-        row: A row of comparison.json, of which clusters, change, low and high are read.
+        row: A row of comparison.json, of which clusters, effective_clusters, change, low and high are read.
         margin: The largest loss that is no harm, as a rate.
     """
     from scipy.stats import norm
 
     if row["high"] < -margin:
         return "harm"
-    score = (row["change"] + margin) / math.sqrt(margin * (1 - margin) / row["clusters"])
+    score = (row["change"] + margin) / math.sqrt(margin * (1 - margin) / _effective(row))
     return "no harm" if row["low"] > -margin and score > norm.ppf((1 + LEVEL) / 2) else "too few"
 
 
@@ -46,5 +47,10 @@ def needed_to_judge(row: Mapping[str, float], margin: float) -> Needed | None:
     # As many clusters as needles alone take of which nothing else changed: the score test counts clusters.
     least = needed({"n": 1, "clusters": 1, "change": 0, "discordant": 0, "design_effect": 1}, change, null=-margin)
     found = needed(row, change, null=-margin)
-    clusters = max(least.clusters, found.clusters)
+    clusters = max(math.ceil(least.clusters * row["clusters"] / _effective(row)), found.clusters)
     return Needed(round(clusters * row["n"] / row["clusters"]), clusters)
+
+
+def _effective(row: Mapping[str, float]) -> float:
+    """Return how many clusters of equal size there are: by the squares of their sizes (Kish 1965)."""
+    return row.get("effective_clusters", row["clusters"])

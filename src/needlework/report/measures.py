@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from needlework.errors import DataError
 from needlework.report.pairing import check_settings
-from needlework.report.statistics import LEVEL, RESAMPLES
+from needlework.report.statistics import FEW, LEVEL, RESAMPLES
 from needlework.report.text import p_value
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def _compare(name: str, before: Path, after: Path) -> dict[str, dict[str, float]
         id: (group, values.keys()) for id, (group, values) in second.items()
     }:
         raise DataError(
-            f"{name} was measured on different texts in {before} and {after}. Evaluate both with one recipe."
+            f"{name} was measured on different texts, or in other tokens, in {before} and {after}. Evaluate both "
+            f"with one recipe, and models of one tokenizer."
         )
     # Values that were measured on the same texts, such as the scores of all heads, are resampled together.
     shared: dict[tuple[str, ...], list[str]] = {}
@@ -96,8 +98,10 @@ def _read(path: Path) -> Measured:
             each = json.loads(line)
             values = {str(name): float(value) for name, value in each["values"].items()}
             measured[each["id"]] = (each["group"], values)
+            if not all(map(isfinite, values.values())):
+                raise ValueError("not finite")
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise DataError(f"{path}, line {number}: not a measurement with id, group and values.") from None
+            raise DataError(f"{path}, line {number}: not a measurement with id, group and finite values.") from None
     return measured
 
 
@@ -156,6 +160,12 @@ def _intervals(sums: Floats, sizes: Floats) -> Floats:
     means = (picked @ sums) / (picked @ sizes)[:, None]
     tail = norm.cdf(np.sqrt(count / (count - 1)) * t.ppf((1 - LEVEL) / 2, count - 1))
     ends: Floats = np.quantile(means, [tail, 1 - tail], axis=0)
+    if count < FEW:
+        # So few are hardly resampled; the t interval of the cluster-robust variance is wider.
+        middle = sums.sum(0) / sizes.sum()
+        error = np.sqrt(count / (count - 1) * ((sums - sizes[:, None] * middle) ** 2).sum(0)) / sizes.sum()
+        reach = t.ppf((1 + LEVEL) / 2, count - 1) * error
+        ends = np.stack([np.minimum(ends[0], middle - reach), np.maximum(ends[1], middle + reach)])
     return ends
 
 

@@ -16,6 +16,10 @@ _ELSEWHERE = frozenset({"file", "source", "include_path", "base", "controls", "t
 """Settings that may differ: where things lie on a machine, and what is asked besides a needle."""
 
 
+_LEFT_OUT = frozenset({"fewshot", "haystacks", "positions", "text"})
+"""Settings that a folder holds only where they are not None."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answered:
     """What a model said to a benchmark."""
@@ -77,11 +81,14 @@ def check_settings(name: str, before: Path, after: Path, *, seed: bool = False) 
         DataError: If a setting differs; names it.
     """
     first, second = (_settings(folder / "settings.json", name, seed) for folder in (before, after))
-    for key in sorted(first.keys() & second.keys() - _ELSEWHERE):
-        if first[key] != second[key]:
+    said = first.keys() & second.keys()
+    if first and second:
+        said |= _LEFT_OUT
+    for key in sorted(said - _ELSEWHERE):
+        if first.get(key) != second.get(key):
             raise DataError(
-                f"{name} was asked differently in {before} and {after}: {key} is {first[key]!r} in the first and "
-                f"{second[key]!r} in the second. Evaluate both with one recipe."
+                f"{name} was asked differently in {before} and {after}: {key} is {first.get(key)!r} in the first and "
+                f"{second.get(key)!r} in the second. Evaluate both with one recipe."
             )
 
 

@@ -19,6 +19,9 @@ Floats = npt.NDArray[np.float64]
 RESAMPLES = 10_000
 LEVEL = 0.95
 
+FEW = 6
+"""Fewer clusters cannot show a change: 2 of their 2^5 sign patterns are as far off as any, which is p = 0.0625."""
+
 _AT_ONCE = 1 << 23
 """Numbers of a large table worked on at a time, which bounds the memory."""
 
@@ -40,7 +43,7 @@ def rate_interval(hits: npt.ArrayLike, clusters: npt.ArrayLike) -> tuple[float, 
         hits: One outcome, 0 or 1, each needle, shape [N].
         clusters: The cluster of each, shape [N].
     """
-    from scipy.stats import beta, norm, t
+    from scipy.stats import norm, t
 
     count, number = len(np.unique(np.asarray(clusters))), np.size(hits)
     rate = float(np.asarray(hits, dtype=np.float64).mean())
@@ -52,17 +55,15 @@ def rate_interval(hits: npt.ArrayLike, clusters: npt.ArrayLike) -> tuple[float, 
         effective = float(count)  # No cluster differs from another.
     else:
         effective = min(number, (number - 1) / deff * (norm.ppf(tail) / t.ppf(tail, count - 1)) ** 2)
-    seen = effective * rate
-    low = beta.ppf(tail, seen, effective - seen + 1) if rate > 0 else 0.0
-    high = beta.ppf(1 - tail, seen + 1, effective - seen) if rate < 1 else 1.0
-    return float(low), float(high)
+    return _clopper_pearson(effective * rate, effective)
 
 
 def change_interval(differences: npt.ArrayLike, clusters: npt.ArrayLike) -> tuple[float, float]:
     """Return a confidence interval of a change by cluster bootstrap.
 
     It is the expanded percentile interval (Hesterberg 2015, section 4.3): the percentile interval at a
-    level that makes up for the bootstrap's narrowness with few clusters.
+    level that makes up for the bootstrap's narrowness with few clusters. Where fewer than `FEW` clusters changed, it
+    resamples those few over and over; the interval then also holds what their numbers leave open.
 
     Args:
         differences: Of two outcomes, each needle, shape [N].
@@ -70,7 +71,21 @@ def change_interval(differences: npt.ArrayLike, clusters: npt.ArrayLike) -> tupl
     """
     sums, sizes = cluster_sums(differences, clusters)
     low, high = _bootstrap(sums[:, None], sizes[:, None], np.ones(1))
+    gained, lost, count = int((sums > 0).sum()), int((sums < 0).sum()), len(sums)
+    if gained + lost < FEW:
+        (least_gain, most_gain), (least_loss, most_loss) = (_clopper_pearson(each, count) for each in (gained, lost))
+        low, high = min(low, least_gain - most_loss), max(high, most_gain - least_loss)
     return max(-1.0, low), min(1.0, high)
+
+
+def _clopper_pearson(seen: float, count: float) -> tuple[float, float]:
+    """Return the exact interval of a rate (Clopper and Pearson 1934), given how many of a count were seen."""
+    from scipy.stats import beta
+
+    tail = (1 - LEVEL) / 2
+    low = beta.ppf(tail, seen, count - seen + 1) if seen > 0 else 0.0
+    high = beta.ppf(1 - tail, seen + 1, count - seen) if seen < count else 1.0
+    return float(low), float(high)
 
 
 def contrast(
@@ -99,8 +114,10 @@ def contrast(
     np.add.at(sums, (index, strata[counted]), values[counted])
     np.add.at(sizes, (index, strata[counted]), 1)
     sums, sizes, weighted = sums[:, weighted != 0], sizes[:, weighted != 0], weighted[weighted != 0]
-    low, high = _bootstrap(sums, sizes, weighted)
     most = 2.0 if signed else 1.0
+    # A stratum that was hardly asked would not seem to vary.
+    is_known = bool(((sizes > 0).sum(axis=0) >= FEW).all())
+    low, high = _bootstrap(sums, sizes, weighted) if is_known else (-most, most)
     return float(sums.sum(0) / sizes.sum(0) @ weighted), max(-most, low), min(most, high)
 
 
@@ -224,7 +241,7 @@ def row(before: npt.ArrayLike, after: npt.ArrayLike, clusters: npt.ArrayLike) ->
     """Return one row of a comparison: rates between 0 and 1, intervals at 95 %, and the exact p.
 
     `discordant` is the share of needles that hit on one side only; with `design_effect`, that of the change, it says
-    how many needles a further evaluation needs.
+    how many needles a further evaluation needs. `effective_clusters` are so many of equal size.
     """
     before, after = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     change = after - before
@@ -235,6 +252,7 @@ def row(before: npt.ArrayLike, after: npt.ArrayLike, clusters: npt.ArrayLike) ->
         "p": exact_p(change, clusters),
         "discordant": np.abs(change).mean(),
         "design_effect": design_effect(change, clusters),
+        "effective_clusters": len(change) ** 2 / np.sum(cluster_sums(change, clusters)[1] ** 2),
     }
     numbers["before_low"], numbers["before_high"] = rate_interval(before, clusters)
     numbers["after_low"], numbers["after_high"] = rate_interval(after, clusters)

@@ -24,9 +24,13 @@ _LEAP = 0.3
 
 
 def percent(rate: float, digits: int = 0) -> str:
-    """Return a rate as text: "98%", or with one decimal where rounding would claim a false 0% or 100%."""
-    rounded = f"{100 * rate:.{digits}f}%"
-    return f"{100 * rate:.1f}%" if rounded in ("0%", "100%") and rate not in (0, 1) else rounded
+    """Return a rate as text: "98%", or with decimals or a bound where rounding would claim a false 0% or 100%."""
+    rounded = f"{100 * rate:.{digits}f}"
+    if rate in (0, 1) or float(rounded) not in (0, 100):
+        return f"{rounded}%"
+    if digits == 0:
+        return percent(rate, 1)
+    return f"< {10**-digits:.{digits}f}%" if rate < 0.5 else f"> {100 - 10**-digits:.{digits}f}%"
 
 
 def points(change: float) -> str:
@@ -147,8 +151,9 @@ def listed(parts: list[str]) -> str:
 
 
 def in_sentence(title: str) -> str:
-    """Return a title as it reads inside a sentence: its first letter small, unless it opens an acronym."""
-    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
+    """Return a title as it reads inside a sentence: its first letter small, unless it opens an acronym or a name."""
+    first = title.partition(" ")[0]
+    return title[:1].lower() + title[1:] if first[1:].islower() or not first[1:] else title
 
 
 def model_name(model: str) -> str:
