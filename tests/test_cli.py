@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -233,3 +234,17 @@ def test_help_answers_without_heavy_imports() -> None:
     result = subprocess.run([sys.executable, "-m", "needlework", "--help"], capture_output=True, text=True)
     assert result.returncode == 0
     assert all(name in result.stdout for name in ("run", "generate", "show", "inspect", "finetune", "evaluate", "list"))
+
+
+def test_a_terminal_without_utf_8_shows_what_it_can() -> None:
+    command = [sys.executable, "-m", "needlework", "show", "simple_dict", "--max-tokens=600", "--needles=1"]
+    ended = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert ended.returncode == 0, ended.stderr
+    assert b"Dictionary [1]" in ended.stdout
+
+
+@pytest.mark.parametrize("setting", ["data.max_tokens=99999999999", "data.items=[1,99999999999]"])
+def test_sizes_that_no_machine_holds_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str
+) -> None:
+    assert "99999999999" in refused(monkeypatch, capsys, "show", "smollm2-135m", f"--set={setting}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def test_chats_become_haystacks_and_their_system_message_a_setting(
         (["squad", "chats.jsonl", "--output", "x"], "chats.jsonl, line 1: context: field required"),
         (["messages", "chats.jsonl", "--output", "chats.jsonl"], "--output chats.jsonl is the file that is read"),
         (["messages", "chats.jsonl", "--output", "."], "--output . is a folder"),
+        (["messages", "chats.jsonl", "--output", os.devnull], f"--output {os.devnull} is a device or a pipe"),
     ],
 )
 def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(
@@ -69,3 +71,15 @@ def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(
     assert message in line
     assert [each.name for each in tmp_path.iterdir()] == ["chats.jsonl"]
     assert json.loads(Path("chats.jsonl").read_text()) == chat
+
+
+def test_a_link_is_written_through_and_nothing_else_is_touched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    chat = {"messages": [{"role": "user", "content": LEASE}, {"role": "assistant", "content": "So."}]}
+    Path("mine.jsonl.tmp").write_text(json.dumps(chat))
+    Path("link.jsonl").symlink_to("mine.jsonl")
+    assert call(monkeypatch, "convert", "messages", "mine.jsonl.tmp", "--output", "link.jsonl") == 0
+    assert Path("link.jsonl").is_symlink()
+    assert len(list(read(Haystack, "mine.jsonl"))) == 1
+    assert json.loads(Path("mine.jsonl.tmp").read_text()) == chat
+    assert len(list(tmp_path.iterdir())) == 3

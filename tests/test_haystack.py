@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -117,6 +118,7 @@ def test_a_haystack_that_cannot_be_meant_is_named_with_its_fault(
             to_json(NEEDLE).replace('"group"', '"grup"'),
             "Needle has no field 'grup'; its fields are id, group, question",
         ),
+        (to_json(NEEDLE)[:-1] + ', "answer": "other"}', "the key 'answer' stands twice"),
         (to_json(NEEDLE).replace("9318.", "\\ud800"), "it holds half of a surrogate pair"),
         ("1" * 5000, "it holds a number too long to be read, or is nested too deeply"),
         ("[" * 100_000, "it holds a number too long to be read, or is nested too deeply"),
@@ -129,6 +131,15 @@ def test_a_malformed_line_is_named_with_its_fault(tmp_path: Path, line: str, mes
         list(read(Needle, path))
     assert f"{path}, line 2: " in str(error.value)
     assert message in str(error.value)
+
+
+def test_a_score_that_is_none_is_named(tmp_path: Path) -> None:
+    from tests.report.conftest import prediction
+
+    path = tmp_path / "predictions.jsonl"
+    path.write_text(to_json(dataclasses.replace(prediction("kv", 0, "", True), extra={"whole": 7})))  # type: ignore[dict-item]
+    with pytest.raises(DataError, match=r"line 1: Prediction\.extra\.whole should be true or false, not 7"):
+        list(read(Prediction, path))
 
 
 def test_a_missing_file_is_a_user_error(tmp_path: Path) -> None:

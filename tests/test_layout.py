@@ -13,9 +13,9 @@ PACKAGE = ROOT / "src" / "needlework"
 # The table of the design. A folder may import itself; `pipeline`, `cli` and the like tie things together.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "haystack": {"errors"},
+    "haystack": {"storage", "errors"},
     "matching": set(),
-    "corpus": {"matching", "errors"},
+    "corpus": {"matching", "storage", "errors"},
     "storage": {"errors"},
     "downloads": {"storage", "errors"},
     "visible": set(),
@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "benchmark_settings": {"sections", "corpus", "errors"},
     "plain_yaml": set(),
     "recipe": {"benchmark_settings", "sections", "overrides", "plain_yaml", "errors"},
-    "overrides": {"plain_yaml", "errors"},
+    "overrides": {"plain_yaml", "storage", "errors"},
     "own_data": {"recipe", "dataset", "models", "storage", "errors"},
     "convert": {"haystack", "corpus", "errors"},
     "card": {"recipe", "report", "models", "tasks", "storage", "visible"},

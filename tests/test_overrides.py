@@ -28,7 +28,12 @@ def test_a_value_is_changed_by_its_path(override: str, expected: dict[str, Any])
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("a", "should look like"), ("a.b.c=1", "b holds no keys"), ("a.b=[", "is not a YAML value")],
+    [
+        ("a", "should look like"),
+        ("a.b.c=1", "b holds no keys"),
+        ("a.b=[", "is not a YAML value"),
+        ('a={"b": 1, "b": 2}', "the key 'b' stands twice"),
+    ],
 )
 def test_what_is_no_override_is_one_sentence(override: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -186,6 +187,10 @@ def _interruptible() -> None:
 
 def main() -> None:
     """Run the command line; what the user can mend is one sentence and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that is not of UTF-8 shows what it can.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except UserError as error:

@@ -51,10 +51,13 @@ def messages(
 def _write(converted: Converted, source: Path, output: Path) -> None:
     from needlework.haystack import write
 
-    if output.is_dir():
-        raise UserError(f"--output {output} is a folder. Give the name of a file.")
-    if output.exists() and output.samefile(source):
+    # What a link leads to is written, not the link.
+    target = output.resolve()
+    if target.exists() and not target.is_file():
+        kind = "a folder" if target.is_dir() else "a device or a pipe"
+        raise UserError(f"--output {output} is {kind}. Give the name of a file.")
+    if target.exists() and target.samefile(source):
         raise UserError(f"--output {output} is the file that is read. Give another.")
-    write(converted.haystacks, output)
+    write(converted.haystacks, target)
     needles = sum(len(haystack.needles) for haystack in converted.haystacks)
     print(f"{len(converted.haystacks):,} haystacks with {needles:,} needles: {output}")

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, StringConstraints, ValidationEr
 
 from needlework.errors import DataError
 from needlework.matching import normalize
+from needlework.storage import unique_keys
 
 Half = Literal["train", "eval"]
 
@@ -189,7 +190,9 @@ class _Row(BaseModel):
 
 def _read_squad(path: Path) -> Iterator[Passage]:
     try:
-        content = _Squad.model_validate(json.loads(_text(path)))
+        content = _Squad.model_validate(json.loads(_text(path), object_pairs_hook=unique_keys))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     except json.JSONDecodeError as error:
         raise DataError(f"{path}, line {error.lineno}: not JSON: {error.msg} at column {error.colno}") from None
     except ValidationError as error:
@@ -218,7 +221,9 @@ def read_rows(path: Path, kind: type[Row]) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
             try:
-                yield number, kind.model_validate(json.loads(line))
+                yield number, kind.model_validate(json.loads(line, object_pairs_hook=unique_keys))
+            except DataError as error:
+                raise DataError(f"{path}, line {number}: {error}") from None
             except json.JSONDecodeError as error:
                 raise DataError(f"{path}, line {number}: not JSON: {error.msg} at column {error.colno}") from None
             except ValidationError as error:

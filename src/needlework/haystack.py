@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from needlework.errors import DataError
+from needlework.storage import unique_keys, write_chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def from_json(kind: type[Record], line: str, number: int = 1) -> Record:
         DataError: If the line is not JSON, or a field is missing, unknown, empty or of the wrong type.
     """
     try:
-        value = json.loads(line)
+        value = json.loads(line, object_pairs_hook=unique_keys)
         # A model may say what is no text; nobody can train on it.
         if kind is not Prediction and "\\u" in line:
             json.dumps(value, ensure_ascii=False).encode()
@@ -195,6 +196,10 @@ def _convert(place: str, kind: str, value: Any, fields: dict[str, Any]) -> Any:
         # Messages about needles are long enough without the name of the record.
         parts = enumerate(cast("list[object]", value))
         return tuple(_build(Needle, part, f"{fields['id']}/{index}", f"needles[{index}]") for index, part in parts)
+    if kind == "dict[str, bool]":
+        for key, part in cast("dict[str, Any]", value).items():
+            if not isinstance(part, bool):
+                raise DataError(f"{place}.{key} should be true or false, not {_short(part)}")
     if kind == "tuple[str, ...]":
         strings = cast("list[Any]", value)
         for index, part in enumerate(strings):
@@ -275,16 +280,14 @@ def read_named(path: str | os.PathLike[str]) -> Iterator[tuple[int, Haystack]]:
 
 def write(records: Iterable[Haystack | Prediction], path: str | os.PathLike[str]) -> int:
     """Write records as JSONL, under a temporary name until all are written; return how many."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
     count = 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            for record in records:
-                file.write(to_json(record) + "\n")
-                count += 1
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+    def lines() -> Iterator[bytes]:
+        nonlocal count
+        for count, record in enumerate(records, start=1):  # noqa: B007
+            yield (to_json(record) + "\n").encode()
+
+    path = Path(path)
+    # The folder is the user's, who may have a file of a plainer name there.
+    write_chunks(path, lines(), path.with_name(f".{path.name}.{os.getpid()}.tmp"))
     return count

@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from needlework import plain_yaml
-from needlework.errors import RecipeError
+from needlework.errors import DataError, RecipeError
+from needlework.storage import unique_keys
 
 
 def apply(values: dict[str, Any], override: str) -> None:
@@ -33,7 +34,10 @@ def apply(values: dict[str, Any], override: str) -> None:
 def _read(override: str, text: str) -> Any:
     # YAML takes the two halves in which JSON writes an emoji for two characters.
     with contextlib.suppress(ValueError):
-        return json.loads(text)
+        try:
+            return json.loads(text, object_pairs_hook=unique_keys)
+        except DataError as error:
+            raise RecipeError(f"--set {override!r}: {error}.") from None
     try:
         value = plain_yaml.parse(text)
     except ValueError:

@@ -52,7 +52,7 @@ class Data(Section):
     needles: int = Field(8, ge=1)
     """Needles asked of each haystack; the paper asks 1, ours share the context. Of a file's, so many at most in
     a row: a haystack with more is several rows."""
-    max_tokens: int = Field(4096, ge=1)
+    max_tokens: int = Field(4096, ge=1, le=10**8)
     """Upper bound of a haystack's rendered prompt and longest answer, counted with the model's tokenizer."""
     items: tuple[int, int] | None = None
     """Fewest and most items, drawn uniformly; by default as many as `max_tokens` allows."""

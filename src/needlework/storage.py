@@ -63,6 +63,19 @@ def read_object(path: Path) -> dict[str, Any] | None:
     return value
 
 
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON, for `json.loads(…, object_pairs_hook=unique_keys)`, which else drops what comes twice.
+
+    Raises:
+        DataError: If a key stands twice; names it.
+    """
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise DataError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return value
+
+
 def checksum(path: Path) -> str:
     """Return the sha256 of a file, in hexadecimal digits.
 

@@ -5,6 +5,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import datasets
 import pytest
 import yaml
 from transformers import LlamaForCausalLM
@@ -75,6 +76,13 @@ def test_there_is_a_task_for_each_length_and_position(
     rows = [json.loads(line) for line in (tmp_path / "needlework_kv_400_at_100.jsonl").read_text().splitlines()]
     needles = [each.needles[1] for each in small[0].haystacks if each.meta["length"] == 400]
     assert [row["id"] for row in rows] == [needle.id for needle in needles]
+
+
+def test_a_folders_name_is_no_pattern(small: list[Benchmark], renderer: Renderer, tmp_path: Path) -> None:
+    write_tasks(small[:1], renderer, None, tmp_path / "[a] b*")
+    task = yaml.load((tmp_path / "[a] b*/needlework_kv_400_at_0.yaml").read_text(), Loader=yaml.BaseLoader)
+    rows = datasets.load_dataset("json", **task["dataset_kwargs"], cache_dir=str(tmp_path / "cache"))
+    assert len(rows["test"]) > 0
 
 
 def test_a_benchmark_without_positions_is_one_task(renderer: Renderer, tmp_path: Path) -> None:

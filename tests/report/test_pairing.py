@@ -42,6 +42,11 @@ def test_a_needle_that_was_skipped_once_and_answered_later_is_paired(tmp_path: P
     assert paired(before, after) == ["0", "1", "2"]
 
 
+def test_a_needle_that_is_answered_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"predictions-kv\.jsonl is damaged: it has the needle 'kv/0001' twice"):
+        read_answers(evaluation(tmp_path, "0121"), "kv")
+
+
 def test_a_needle_that_one_model_lacks_without_reason_is_refused(tmp_path: Path) -> None:
     before, after = evaluation(tmp_path / "b", "0123", "5"), evaluation(tmp_path / "a", "012")
     with pytest.raises(DataError, match=r"kv was asked differently in .*: 1 of 4 needles differ, such as 'kv/0003'"):

@@ -12,6 +12,7 @@ are ours.
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 from collections.abc import Iterable
@@ -116,7 +117,8 @@ def _task(name: str, benchmark: Benchmark, path: Path) -> dict[str, Any]:
     return {
         "task": name,
         "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(path)}},
+        # Brackets in a name would be read as a pattern.
+        "dataset_kwargs": {"data_files": {"test": glob.escape(str(path))}},
         "test_split": "test",
         "output_type": "generate_until",
         "doc_to_text": "prompt",

@@ -38,7 +38,11 @@ def read_answers(folder: Path, name: str) -> Answered:
     Raises:
         DataError: If a file is missing or malformed; names it.
     """
-    predictions = {each.id: each for each in read(Prediction, folder / f"predictions-{name}.jsonl")}
+    path, predictions = folder / f"predictions-{name}.jsonl", dict[str, Prediction]()
+    for each in read(Prediction, path):
+        if each.id in predictions:
+            raise DataError(f"{path} is damaged: it has the needle {each.id!r} twice.")
+        predictions[each.id] = each
     skipped = _skipped(folder / f"skipped-{name}.jsonl") - predictions.keys()
     return Answered(folder, name, predictions, skipped)
 
