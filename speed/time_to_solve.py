@@ -124,7 +124,7 @@ def show(picture: Path) -> None:
 
     rows: list[dict[str, Any]] = []
     found: dict[tuple[int, int], list[int | None]] = {}
-    for row in results():
+    for row in sorted(results(), key=lambda row: int(row["seed"])):
         if int(row["seed"]) in SEEDS:
             counts = found.setdefault((int(row["tokens"]), int(row["K"])), [])
             counts.append(int(row["haystacks"]) if row["haystacks"] else None)
