@@ -44,7 +44,7 @@ def show(
     from needlework.looking.show import show as page
 
     values = {"model.name": model, "data.max_tokens": max_tokens, "data.needles": needles, "seed": seed}
-    if Path(source).suffix == ".jsonl":
+    if Path(source).suffix.lower() == ".jsonl":
         # As `finetune --data` trains on it by default.
         loaded = recipes.load("smollm2-135m", [*own_data.overrides(Path(source)), *changes(values, set)])
     else:

@@ -147,7 +147,7 @@ def from_json(kind: type[Record], line: str, number: int = 1) -> Record:
         if kind is not Prediction and "\\u" in line:
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        raise DataError(f"not a JSON record: {error.msg} at column {error.colno}") from None
+        raise DataError(f"not a JSON record, one a line: {error.msg} at column {error.colno}") from None
     except UnicodeEncodeError:
         raise DataError("not text: it holds half of a surrogate pair, such as \\ud800") from None
     except (ValueError, RecursionError):

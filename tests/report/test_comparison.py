@@ -191,7 +191,14 @@ def test_benchmarks_of_one_run_alone_are_named(tmp_path: Path) -> None:
 
 def test_a_summary_of_another_form_is_refused(tmp_path: Path) -> None:
     before, after = evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 12)
-    for value in ([], {"model": "m"}, {"model": "m", "benchmarks": {"kv": 1}}):
+    told = {"kv": {"titles": {"value": "KV"}, "answered_by": 5}}
+    for value in (
+        [],
+        {"model": "m"},
+        {"model": 7, "benchmarks": {}},
+        {"model": "m", "benchmarks": {"kv": 1}},
+        {"model": "m", "benchmarks": told},
+    ):
         write_json(after / "summary.json", value)
         with pytest.raises(DataError, match="no summary of an evaluation"):
             compare(before, after)
@@ -205,4 +212,15 @@ def test_a_score_that_one_side_lacks_is_named(tmp_path: Path) -> None:
     path = after / "predictions-kv.jsonl"
     path.write_text(path.read_text().replace('"whole"', '"other"'))
     with pytest.raises(DataError, match="lacks the score 'whole'"):
+        compare(before, after)
+
+
+def test_a_file_that_has_lost_answers_is_named(tmp_path: Path) -> None:
+    before, after = evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 12)
+    summary = json.loads((after / "summary.json").read_text())
+    summary["benchmarks"]["kv"]["n"] = 72
+    write_json(after / "summary.json", summary)
+    assert compare(before, after)
+    (after / "predictions-kv.jsonl").write_text("")
+    with pytest.raises(DataError, match=r"predictions-kv\.jsonl has 0 answers, but summary\.json counts 72"):
         compare(before, after)

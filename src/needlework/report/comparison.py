@@ -13,7 +13,7 @@ import numpy as np
 from needlework.errors import DataError
 from needlework.haystack import Prediction
 from needlework.report import measures
-from needlework.report.pairing import Pair, pair, read_answers
+from needlework.report.pairing import Answered, Pair, pair, read_answers
 from needlework.report.statistics import LEVEL, clusters_of, contrast, holm, row
 
 METHOD = (
@@ -53,6 +53,8 @@ def _compare(before: Path, after: Path) -> dict[str, Any]:
     benchmarks = {}
     for name in shared:
         answered = [read_answers(folder, name) for folder in (before, after)]
+        for each, summary in zip(answered, summaries, strict=True):
+            _check_count(each, summary["benchmarks"][name])
         pairs = pair(*answered)
         too_long = {side: len(each.skipped) for side, each in zip(("before", "after"), answered, strict=True)}
         clusters = clusters_of([each.haystack for each, _ in pairs], [each.group for each, _ in pairs])
@@ -83,12 +85,24 @@ def _summary(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"{folder / 'summary.json'} is not JSON: {error}.") from None
     try:
-        known = "model" in summary and all(isinstance(each["titles"], dict) for each in summary["benchmarks"].values())
+        known = isinstance(summary["model"], str) and all(
+            isinstance(each["titles"], dict) and isinstance(each.get("answered_by", {}), dict)
+            for each in summary["benchmarks"].values()
+        )
     except (AttributeError, KeyError, TypeError):
         known = False
     if not known:
         raise DataError(f"{folder / 'summary.json'} is no summary of an evaluation: evaluate again.")
     return summary
+
+
+def _check_count(answered: Answered, entry: dict[str, Any]) -> None:
+    """Refuse a file of predictions that is not as long as it was when the evaluation ended."""
+    if (count := len(answered.predictions)) != entry.get("n", count):
+        raise DataError(
+            f"{answered.folder / f'predictions-{answered.name}.jsonl'} has {count:,} answers, but summary.json counts "
+            f"{entry['n']:,}: one of them is damaged. Evaluate again."
+        )
 
 
 def _unlike(before: dict[str, str], after: dict[str, str]) -> dict[str, dict[str, str]]:
