@@ -289,5 +289,5 @@ def write(records: Iterable[Haystack | Prediction], path: str | os.PathLike[str]
 
     path = Path(path)
     # The folder is the user's, who may have a file of a plainer name there.
-    write_chunks(path, lines(), path.with_name(f".{path.name}.{os.getpid()}.tmp"))
+    write_chunks(path, lines(), path.with_name(f".{path.name}.tmp"))
     return count

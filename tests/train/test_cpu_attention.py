@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from needlework.models.loading import Precision
+from needlework.models.chat import Renderer
+from needlework.models.loading import Precision, load_model
 from needlework.train import cpu_attention as module
 from needlework.train.cpu_attention import cpu_attention
 from needlework.train.shared_prefix import Layout
+from needlework.train.trainer import finetune
+from tests.train.test_trainer import SETTINGS, haystacks, weights
 
 PREFIX = 40
 
@@ -86,3 +92,22 @@ def test_where_bf16_is_slower_its_attention_is_that_of_fp32(monkeypatch: pytest.
     expected = cpu_attention(*(each.float() for each in inputs), layout, scale=0.3)
     found = cpu_attention(*inputs, layout, scale=0.3)
     assert torch.equal(found, expected.to(torch.bfloat16))
+
+
+def test_a_continued_training_attends_in_the_precision_it_began_with(
+    model_folder: Path, renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(name: str, fastest: str, stop: int | None = None) -> dict[str, torch.Tensor]:
+        def report(row: dict[str, float]) -> None:
+            if row["step"] == stop:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("needlework.train.cpu_attention.fastest_precision", lambda: fastest)
+        model, settings = load_model(str(model_folder)), dataclasses.replace(SETTINGS, precision="bf16")
+        return weights(finetune(model, renderer, haystacks(renderer), settings, tmp_path / name, report))
+
+    with pytest.raises(KeyboardInterrupt):
+        train("continued", "bf16", stop=5)
+    found, expected, other = train("continued", "fp32"), train("bf16", "bf16"), train("fp32", "fp32")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert not all(torch.equal(found[name], other[name]) for name in expected)

@@ -285,25 +285,6 @@ def test_killed_trainings_end_with_the_same_bits(model_folder: Path, tmp_path: P
     assert [row["step"] for row in rows if "held_out_value" in row] == [3, 6, 9, 12]
 
 
-def test_a_continued_training_attends_in_the_precision_it_began_with(
-    model_folder: Path, renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def train(name: str, fastest: str, stop: int | None = None) -> dict[str, torch.Tensor]:
-        def report(row: dict[str, float]) -> None:
-            if row["step"] == stop:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr("needlework.train.cpu_attention.fastest_precision", lambda: fastest)
-        model, settings = load_model(str(model_folder)), dataclasses.replace(SETTINGS, precision="bf16")
-        return weights(finetune(model, renderer, haystacks(renderer), settings, tmp_path / name, report))
-
-    with pytest.raises(KeyboardInterrupt):
-        train("continued", "bf16", stop=5)
-    found, expected, other = train("continued", "fp32"), train("bf16", "bf16"), train("fp32", "fp32")
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert not all(torch.equal(found[name], other[name]) for name in expected)
-
-
 def test_a_checkpoint_cut_off_by_a_kill_is_not_used(model_folder: Path, renderer: Renderer, tmp_path: Path) -> None:
     cut = tmp_path / "checkpoints" / "checkpoint-4"
     cut.mkdir(parents=True)

@@ -82,9 +82,10 @@ def score(needle: Needle, output: str) -> dict[str, bool]:
 
     The first number that is not the key itself counts as the value, the next as the dictionary: an output that
     lists a whole dictionary does not find the value by accident. One that names the dictionary first misses, too,
-    because it may be the beginning of such a list. A value of 5,921 may be a thousands separator's or the first of two.
+    because it may be the beginning of such a list. 5,921 is read as one
+    number and as two.
     """
-    key, value, name = numbers(needle.answer)
+    key, value, name = re.findall(r"\d+", needle.answer)
 
     def found(said: list[str]) -> dict[str, bool]:
         behind = [*dropwhile(key.__eq__, said)]

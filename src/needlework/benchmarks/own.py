@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from needlework.benchmarks import Benchmark
+from needlework.benchmarks.scoring import without_separators
 from needlework.errors import DataError
 from needlework.haystack import Haystack, Needle, read_named
 from needlework.matching import normalize
@@ -53,7 +54,7 @@ def score(needle: Needle, output: str) -> dict[str, bool]:
 
 def _normalize(text: str) -> str:
     """Normalise as SQuAD does, whose punctuation is ASCII's and goes from within numbers, too: 9.50 would be 950."""
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    text = without_separators(text)
     spaced = "".join(each if each.isascii() or unicodedata.category(each)[0] not in "PS" else " " for each in text)
     return normalize(re.sub(r"(?<=\d)[.,](?=\d)", "\N{MIDDLE DOT}", spaced))
 

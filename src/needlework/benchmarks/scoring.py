@@ -10,7 +10,12 @@ from needlework.matching import normalize
 
 def numbers(text: str) -> list[str]:
     """Return the numbers of a text, digits only, of which 955,416 is one."""
-    return re.findall(r"\d+", re.sub(r"(?<=\d),(?=\d{3}\b)", "", text))
+    return re.findall(r"\d+", without_separators(text))
+
+
+def without_separators(text: str) -> str:
+    """Return a text with numbers such as 955,416 written without the commas."""
+    return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
 
 
 def first_line(output: str) -> str:

@@ -85,10 +85,10 @@ def check_settings(name: str, before: Path, after: Path, *, seed: bool = False) 
         DataError: If a setting differs; names it.
     """
     first, second = (_settings(folder / "settings.json", name, seed) for folder in (before, after))
-    said = first.keys() & second.keys()
+    compared = first.keys() & second.keys()
     if first and second:
-        said |= _LEFT_OUT
-    for key in sorted(said - _ELSEWHERE):
+        compared |= _LEFT_OUT
+    for key in sorted(compared - _ELSEWHERE):
         if first.get(key) != second.get(key):
             raise DataError(
                 f"{name} was asked differently in {before} and {after}: {key} is {first.get(key)!r} in the first and "

@@ -144,11 +144,9 @@ def _benchmark(where: str, each: Any) -> dict[str, Any]:
     skipped = _table(where, each, "skipped")
     if skipped:
         _require(f"{where}, skipped", skipped, ("before", "after"), numbers=True)
-    unlike = {
-        name: _table(f"{where}, unlike", _table(where, each, "unlike"), name) for name in _table(where, each, "unlike")
-    }
-    for name, sides in unlike.items():
-        _require(f"{where}, unlike, {name}", sides, ("before", "after"))
+    unlike = _table(where, each, "unlike")
+    for name in unlike:
+        _require(f"{where}, unlike, {name}", _table(f"{where}, unlike", unlike, name), ("before", "after"))
     found = {"title": visible(str(each["title"])), "overall": each["overall"], "skipped": skipped, "unlike": unlike}
     return found | tables | shape
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -45,10 +45,10 @@ def settled(folder: Path) -> Iterator[None]:
     path = folder / "attention.json"
 
     def settle() -> Precision:
-        if not path.exists():
-            write_json(path, {"bf16": fastest_precision()})
-        found: Precision = (read_object(path) or {})["bf16"]
-        return found
+        saved = read_object(path)
+        if saved is None:
+            write_json(path, saved := {"bf16": fastest_precision()})
+        return cast("Precision", saved["bf16"])
 
     _settled = processes.first(settle)
     try:
