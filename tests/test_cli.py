@@ -230,6 +230,20 @@ def test_measures_are_made_and_compared(
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize("arguments", [("report", ""), ("run", "smollm2-135m", "--output", ""), ("run", "--output=")])
+def test_an_empty_argument_is_not_the_current_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert "is empty" in refused(monkeypatch, capsys, *arguments)
+
+
+def test_ctrl_c_while_the_command_is_loaded_leaves_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run([sys.executable, "-m", "needlework"], env=environment, capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, b"")
+
+
 def test_help_answers_without_heavy_imports() -> None:
     result = subprocess.run([sys.executable, "-m", "needlework", "--help"], capture_output=True, text=True)
     assert result.returncode == 0

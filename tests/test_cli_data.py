@@ -62,6 +62,9 @@ def test_show_prints_a_row_of_a_file(
     recipe.write_text(f"data: {{file: {path}, needles: 2, max_tokens: 2048}}\nmodel: {{name: {model_folder}}}")
     assert call(monkeypatch, "show", str(recipe)) == 0
     assert capsys.readouterr().out == pages[0].out
+    other = path.rename(tmp_path / "haystacks.txt")
+    assert call(monkeypatch, "show", str(other), "--model", str(model_folder), "--needles", "2") == 0
+    assert capsys.readouterr().out == pages[0].out.replace("haystacks.jsonl", "haystacks.txt")
     first, second, third = sorted(page.out for page in pages[:3])
     assert first.startswith("own, line 1 of haystacks.jsonl, needles 1 to 1")
     assert "1 ▸ «Ann» came in." in first
@@ -142,7 +145,8 @@ def test_inspect_names_a_damaged_file(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["show", "simple_dikt"], "no task, recipe or file 'simple_dikt'. Known: simple_dict"),
+        (["show", "simple_dikt"], "no task, recipe or file 'simple_dikt'. Did you mean 'simple_dict'?"),
+        (["show", "x"], "no task, recipe or file 'x'. Known: simple_dict"),
         (["show", "simple_dict", "--set", "data.params.key_digit=3"], "Did you mean 'key_digits'?"),
         (["show", "simple_dict", "--max-tokens", "50"], "Raise max_tokens to at least"),
         (["show", "simple_dict", "--model", "./none"], "there is no model folder ./none"),

@@ -156,7 +156,7 @@ def test_a_benchmark_whose_answers_were_deleted_is_asked_again(tmp_path: Path) -
 def test_a_damaged_file_of_the_folder_is_named(tmp_path: Path, name: str) -> None:
     measure("m", "m", SETTINGS, prepare, tmp_path, Silent())
     (tmp_path / f"{name}.json").write_text('{"mod')
-    with pytest.raises(DataError, match=rf"{name}\.json is damaged: .* delete the folder"):
+    with pytest.raises(DataError, match=rf"{name}\.json is damaged: .* delete that one"):
         measure("m", "m", SETTINGS, prepare, tmp_path, Silent())
 
 

@@ -1,5 +1,18 @@
-"""`python -m needlework` is the command `needlework`."""
+"""The command `needlework`, also as `python -m needlework`."""
 
-from needlework.cli import main
+from __future__ import annotations
 
-main()
+import sys
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C while it is loaded ends it without a traceback."""
+    try:
+        from needlework import cli
+    except KeyboardInterrupt:
+        sys.exit(130)
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

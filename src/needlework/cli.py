@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -191,6 +192,9 @@ def main() -> None:
         # A terminal that is not of UTF-8 shows what it can.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    # As a path it would mean the current folder, which a variable of the shell that is not set should not.
+    if empty := [each for each in sys.argv[1:] if not each or re.fullmatch(r"--[\w-]+=", each)]:
+        _fail(f"the argument {empty[0]!r} is empty.")
     try:
         app()
     except UserError as error:

@@ -44,7 +44,7 @@ def show(
     from needlework.looking.show import show as page
 
     values = {"model.name": model, "data.max_tokens": max_tokens, "data.needles": needles, "seed": seed}
-    if Path(source).suffix.lower() == ".jsonl":
+    if _names_haystacks(Path(source)):
         # As `finetune --data` trains on it by default.
         loaded = recipes.load("smollm2-135m", [*own_data.overrides(Path(source)), *changes(values, set)])
     else:
@@ -84,6 +84,16 @@ def inspect(folder: Annotated[Path, typer.Argument(help="Folder of a finished da
         Console(highlight=False).print(*[""] * bool(number), table(found), sep="\n")
 
 
+def _names_haystacks(path: Path) -> bool:
+    """Return whether a path is that of a file of haystacks, by its name or else by its first line."""
+    from needlework.recipe import holds_haystacks
+
+    if path.suffix.lower() == ".jsonl" or not path.is_file():
+        return path.suffix.lower() == ".jsonl"
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return holds_haystacks(file.readline())
+
+
 def default_folder(recipe: str) -> Path:
     """Return where a recipe's run goes by default. Names may hold dots, as `gpt-3.5-turbo` does."""
     return Path("runs") / Path(recipe).name.removesuffix(".yaml").removesuffix(".yml")
@@ -92,13 +102,13 @@ def default_folder(recipe: str) -> Path:
 def synthetic(source: str, values: dict[str, Any], overrides: list[str] | None) -> Recipe:
     """Return a task's recipe of defaults, or the recipe of a name or file, with the values that are given."""
     from needlework import recipe as recipes
+    from needlework.sections import suggest
     from needlework.tasks import TASKS
 
     if source in TASKS:
         return checked(recipes.parse({"data": {"task": source}}, changes(values, overrides)))
     if source not in recipes.names() and not Path(source).exists():
-        known = ", ".join([*TASKS, *recipes.names()])
-        raise RecipeError(f"there is no task, recipe or file {source!r}. Known: {known}.")
+        raise RecipeError(f"there is no task, recipe or file {source!r}.{suggest(source, [*TASKS, *recipes.names()])}")
     return checked(recipes.load(source, changes(values, overrides)))
 
 

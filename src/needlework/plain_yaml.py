@@ -36,6 +36,11 @@ def parse(text: str, loader: type[Loader] = Loader) -> Any:
     """
     try:
         return yaml.load(text, loader)  # a safe loader
+    except yaml.MarkedYAMLError as error:
+        parts = [part for part in (error.context, error.problem) if part]
+        mark = error.problem_mark or error.context_mark
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ValueError(f"{', '.join(parts)}{place}") from None
     except (yaml.YAMLError, ValueError) as error:
         # PyYAML's own error does not cover a date that is none.
         raise ValueError(" ".join(str(error).split())) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
@@ -178,13 +179,24 @@ def load(recipe: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recip
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             raise RecipeError(f"cannot read the recipe {text}: {reason}.{suggest(text, names())}") from None
+    if holds_haystacks(source):
+        raise RecipeError(
+            f"{text} holds haystacks, not a recipe: `finetune` and `run` take it as --data {text}, `show` as it is."
+        )
     try:
-        values = plain_yaml.parse(source) or {}
+        values = plain_yaml.parse(source)
     except ValueError as error:
-        raise RecipeError(f"{text} is not YAML: {error}") from None
+        raise RecipeError(f"{text} is not YAML: {error}.") from None
+    if values is None:
+        raise RecipeError(f"{text} is empty. A recipe of defaults alone is `{{}}`; `needlework list settings` has all.")
     if not isinstance(values, dict):
         raise RecipeError(f"{text} should hold keys and values, not a {type(values).__name__}.")
     return parse(values, overrides, f"the recipe {text}")
+
+
+def holds_haystacks(text: str) -> bool:
+    """Return whether a text begins as a file of haystacks does (docs/own-data.md)."""
+    return re.match(r"\s*\{.*\"needles\"\s*:\s*\[", text) is not None
 
 
 def parse(values: dict[str, Any], overrides: Iterable[str] = (), what: str = "the recipe") -> Recipe:

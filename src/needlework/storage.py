@@ -59,7 +59,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise DataError(f"{path} is damaged: it is not a JSON object. Give another --output, or delete the folder.")
+        raise DataError(f"{path} is damaged: it is not a JSON object. Give another folder, or delete that one.")
     return value
 
 

@@ -81,7 +81,10 @@ def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
     assert entry == {"bytes": 11, "sha256": hashlib.sha256(b"firstsecond").hexdigest()}
 
 
-@pytest.mark.parametrize("content", ["{}", '{"name": "an app"}'])
+DAMAGED = '{"settings": {}, "haystacks": 1, "rows": 1, "files": {"train.jsonl": 5}}'
+
+
+@pytest.mark.parametrize("content", ["{}", '{"name": "an app"}', DAMAGED])
 def test_someone_elses_manifest_is_refused(tmp_path: Path, content: str) -> None:
     assert find_manifest(tmp_path / "manifest.json") is None
     (tmp_path / "manifest.json").write_text(content)

@@ -19,7 +19,12 @@ from needlework.models.chat import Renderer
 from needlework.tasks import make_task
 
 HAYSTACKS, NEEDLES, MAX_TOKENS = 6, 2, 500
-SETTINGS = {"format": "made here", "seed": 0, "data": {"task": "simple_dict", "max_tokens": MAX_TOKENS}}
+SETTINGS = {
+    "format": "made here",
+    "seed": 0,
+    "model": {"name": "made here"},
+    "data": {"task": "simple_dict", "max_tokens": MAX_TOKENS},
+}
 
 Write = Callable[[SyntheticDataset, Path], None]
 

@@ -111,10 +111,21 @@ def test_conversations_have_a_row_for_each_haystack(data: SyntheticDataset, tmp_
     assert len(found.sample.depths) == 12
 
 
-@pytest.mark.parametrize("key", ["format", "seed", "data"])
+@pytest.mark.parametrize("key", ["format", "seed", "data", "model"])
 def test_a_manifest_whose_settings_lack_something_is_named(data: SyntheticDataset, export: Path, key: str) -> None:
     manifest = json.loads((export / "manifest.json").read_text())
     del manifest["settings"][key]
     (export / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match=rf"manifest\.json is damaged: its settings lack '{key}'"):
+        look(export, data)
+
+
+@pytest.mark.parametrize("change", [{"data": 5}, {"data": {"task": "x", "max_tokens": "many"}}, {"model": []}])
+def test_a_manifest_whose_settings_are_of_other_kinds_is_refused(
+    data: SyntheticDataset, export: Path, change: dict[str, object]
+) -> None:
+    manifest = json.loads((export / "manifest.json").read_text())
+    manifest["settings"] |= change
+    (export / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"manifest\.json is damaged: its settings h.* Generate the dataset again"):
         look(export, data)

@@ -126,12 +126,20 @@ def find_manifest(path: Path) -> dict[str, Any] | None:
     """
     manifest = read_object(path)
     kinds = {"settings": dict, "haystacks": int, "rows": int, "files": dict}
-    if manifest is None or all(isinstance(manifest.get(key), kind) for key, kind in kinds.items()):
+    if manifest is None:
+        return None
+    if _has(manifest, kinds) and all(
+        _has(entry, {"bytes": int, "sha256": str}) for entry in manifest["files"].values()
+    ):
         return manifest
     raise DataError(
         f"{path} is not the manifest of a dataset: it lacks settings, haystacks, rows or files, or they are damaged. "
         f"Give another folder."
     )
+
+
+def _has(value: object, kinds: Mapping[str, type]) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
 
 
 def is_whole(path: Path, entry: Mapping[str, object]) -> bool:

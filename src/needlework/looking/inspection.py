@@ -117,10 +117,7 @@ def inspect(
         DataError: If there is no finished export, or a file is missing, damaged or cannot be read.
     """
     manifest = read_manifest(folder, name)
-    try:
-        _described(manifest["settings"])
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{folder / name} is damaged: its settings lack {error}. Generate the dataset again.") from None
+    _check(folder / name, manifest["settings"])
     files, haystacks, total = manifest["files"], int(manifest["haystacks"]), int(manifest["rows"])
     verify(folder, files)
     per_haystack = max(1, total // max(1, haystacks))
@@ -230,6 +227,23 @@ def _described(settings: Mapping[str, Any]) -> tuple[str, int]:
     else:
         name, max_tokens = settings["data"]["task"], settings["data"]["max_tokens"]
     return f"{name}, seed {settings['seed']}, as {settings['format']}", max_tokens
+
+
+def _check(manifest: Path, settings: Mapping[str, Any]) -> None:
+    """Check that the settings are of the kinds that `needlework generate` writes.
+
+    Raises:
+        DataError: If one is missing or of another kind.
+    """
+    try:
+        _, max_tokens = _described(settings)
+        fault = "" if isinstance(max_tokens, int) and settings["model"]["name"] else "have no token budget or no model"
+    except KeyError as error:
+        fault = f"lack {error}"
+    except TypeError:
+        fault = "hold values of other kinds than were written"
+    if fault:
+        raise DataError(f"{manifest} is damaged: its settings {fault}. Generate the dataset again.")
 
 
 def _figures(inspection: Inspection) -> dict[str, str]:

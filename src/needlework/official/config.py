@@ -13,6 +13,7 @@ Of the multi-subkey task it has the classes but no file, and the script refuses 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,6 +32,12 @@ def _ascending(bounds: tuple[int, int]) -> tuple[int, int]:
     if bounds[0] > bounds[1]:
         raise ValueError("give the smaller number first")
     return bounds
+
+
+def _file_name(text: str) -> str:
+    if not re.fullmatch(r"\w[\w.+-]*", text):
+        raise ValueError("names of files begin with it, so give letters and digits, and . + - or _ behind the first")
+    return text
 
 
 Range = Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(_ascending)]
@@ -102,7 +109,7 @@ class Config(Section):
     """Share of the samples of a split whose gold dictionary is put first."""
     frac_top5: Fraction
     """Share of those where it is put anywhere in the front."""
-    alias: Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]
+    alias: Annotated[str, AfterValidator(_file_name)]
     """Beginning of the names of the files."""
     name_str: str = ""
     """Written by the script; not used."""
@@ -180,7 +187,7 @@ def load(path: Path) -> Config:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise RecipeError(f"cannot read the configuration {path}: {reason}.") from None
     except ValueError as error:
-        raise RecipeError(f"{path} is not YAML: {error}") from None
+        raise RecipeError(f"{path} is not YAML: {error}.") from None
     except RecipeError as error:
         raise RecipeError(f"{path}, {error}") from None
     if not isinstance(values, dict):

@@ -23,7 +23,7 @@ def table(comparison: Mapping[str, Any]) -> Table:
 
     result = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("benchmark", "n", "before", "after", "change", "95 % interval", "p", "Holm"):
-        result.add_column(heading, justify="left" if heading == "benchmark" else "right")
+        result.add_column(heading, justify="left" if heading == "benchmark" else "right", overflow="fold")
     for name, label, row, is_overall in rows(comparison):
         color = COLORS[direction(name, row, comparison["level"])]
         _add(result, label if is_overall else f"  {label}", row, color, "bold" if is_overall else "dim")
