@@ -70,7 +70,7 @@ def test_dictionaries_with_hardly_enough_keys_are_refused() -> None:
 def test_scattered_places_differ_and_are_uniform() -> None:
     rng, seen = np.random.default_rng(0), Counter[tuple[int, ...]]()
     for _ in range(6000):
-        seen[tuple(dictionaries.scatter(rng.random(2), 3))] += 1
+        seen[tuple(dictionaries.scatter(rng.random(2).tolist(), 3))] += 1
     # All six ordered pairs, a thousand times each; 130 is more than four standard deviations.
     assert len(seen) == 6
     assert all(abs(count - 1000) < 130 for count in seen.values())
@@ -83,7 +83,7 @@ def test_at_depths_a_taken_place_is_left_for_the_nearest_free_one() -> None:
 
 def test_more_needles_than_items_are_refused() -> None:
     with pytest.raises(UserError, match="3 needles do not fit 2 items"):
-        dictionaries.scatter(np.zeros(3), 2)
+        dictionaries.scatter((0, 0, 0), 2)
     with pytest.raises(UserError, match="3 depths do not fit 2 items"):
         dictionaries.at_depths((0, 0, 0), 2)
 
@@ -96,8 +96,8 @@ def test_the_first_needle_moves_to_the_front_and_changes_places_with_who_is_ther
 
 def test_needles_are_seated_in_turn_and_each_on_its_own() -> None:
     rows, slots = dictionaries.seats(np.random.default_rng(0), num_needles=7, holders=3, keys_per_gold=3)
-    assert rows.tolist() == [0, 1, 2, 0, 1, 2, 0]
-    assert len(set(zip(rows.tolist(), slots.tolist(), strict=True))) == 7
+    assert rows == [0, 1, 2, 0, 1, 2, 0]
+    assert len(set(zip(rows, slots, strict=True))) == 7
 
 
 def test_placing_is_the_same_at_each_call_and_forces_its_shares_to_the_front() -> None:

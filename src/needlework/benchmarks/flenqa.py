@@ -167,7 +167,7 @@ _PLACES: dict[str, Callable[[int, Floats], Sequence[int]]] = {
     "middle": lambda num_items, draws: (num_items // 2 - 1, num_items // 2),
     "last": lambda num_items, draws: (num_items - 2, num_items - 1),
     # In the order of the other dispersions, so that they differ in nothing else.
-    "random": lambda num_items, draws: sorted(scatter(draws, num_items)),
+    "random": lambda num_items, draws: sorted(scatter(draws.tolist(), num_items)),
 }
 """Where the two paragraphs stand, from the number of items and two draws from [0, 1)."""
 

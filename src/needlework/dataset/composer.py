@@ -142,7 +142,7 @@ class _Sized:
         lengths = table.lengths.take(rows).sum(1)
         # Names are 1 .. n in some order, so what they add up to does not depend on it.
         sums = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum(lengths + table.lengths[1 : len(rows) + 1] + table.lengths[table.join], out=sums[1:])
+        (lengths + table.named[1 : len(rows) + 1]).cumsum(out=sums[1:])
         return cls(draft, table, lengths, sums)
 
     def arrange(self, num_items: int) -> tuple[Arrangement, list[tuple[list[int], int]]]:
@@ -166,8 +166,7 @@ class _Sized:
         # Behind the last item comes the question.
         pieces[-1, -1] = NOTHING
         items = table.take(pieces)
-        lengths = self.lengths.take(order) + table.lengths.take(names) + table.lengths[table.join]
-        ends = np.cumsum(lengths) + len(table.head)
+        ends = (self.lengths.take(order) + table.named.take(names)).cumsum()
         encoded = []
         for needle, (tail, answer) in zip(arrangement.needles, tails, strict=True):
             input_ids = np.concatenate((table.head, items, np.array(tail, dtype=np.int32)))
@@ -180,6 +179,6 @@ class _Sized:
         """Return the tokens that hold any of an item, whose first and last may be of a join."""
         if position < 0:
             return 0, 0
-        table = self.table
-        start = (ends[position - 1] if position else len(table.head)) - table.opens
-        return int(start), int(ends[position]) + table.closes - int(table.lengths[table.join])
+        table, head = self.table, len(self.table.head)
+        start = head + (int(ends[position - 1]) if position else 0) - table.opens
+        return start, head + int(ends[position]) + table.closes - int(table.lengths[table.join])

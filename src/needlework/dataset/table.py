@@ -25,8 +25,10 @@ BATCH = 10**4
 PADDING = -1
 
 
-Form = tuple[str | None, ...]
-"""The strings of a text, with None where its numbers are."""
+Form = tuple[object, ...]
+"""The strings of a question and an answer, with None where their numbers are and SEAM between the two."""
+
+SEAM = object()
 
 
 class Unsplittable(Exception):
@@ -57,8 +59,8 @@ class Table:
         self.uses = 0
         """Samples that were put together with it."""
         self.closing = draft.closing
-        self._forms: dict[tuple[Form, Form], tuple[list[list[int]], list[list[int]]]] = {}
-        """The ids of question and answer between their numbers, by the strings between them."""
+        self._forms: dict[Form, tuple[list[list[int]], int, int]] = {}
+        """The ids between the numbers, how many numbers the question has, and how many ids the completion besides."""
         preamble = f"{draft.preamble}\n\n" if draft.preamble else ""
         self.head = np.array(self._ids("", before + preamble + draft.opening, "1"), dtype=np.int32)
         # Items are joined by a newline; a tokenizer may well join that with the bracket before it.
@@ -93,6 +95,8 @@ class Table:
         ids = [*self.numbers, *(self._ids("1", fragment, "1") for fragment in reversed(self._fragments)), []]
         # Pieces below 0 index these from behind: nothing, then the fragments.
         self.lengths = np.array([len(each) for each in ids])
+        self.named = self.lengths + self.lengths[self.join]
+        """Of each number as an item's name, with the join behind the item."""
         self._padded = np.full((len(ids), self.lengths.max()), PADDING, dtype=np.int32)
         self._padded[np.arange(self.lengths.max()) < self.lengths[:, None]] = [*chain.from_iterable(ids)]
 
@@ -108,17 +112,27 @@ class Table:
         Raises:
             Unsplittable: If a number is too large for a table.
         """
-        asked, question = _apart(needle.question)
-        answered, answer = _apart(needle.answer)
-        self.cover(max(asked + answered, default=0))
-        form = self._forms.get((question, answer))
-        if form is None:
-            prompt = _coalesce((f"{self.closing}\n\n", *needle.question, self.middle))
-            completion = _coalesce((self.start, *needle.answer, self.end))
-            form = self._form("1", prompt), self._form(str(prompt[-1]), completion)
-            self._forms[question, answer] = form
-        completion_ids = self._filled(form[1], answered)
-        return self._filled(form[0], asked) + completion_ids, len(completion_ids)
+        parts = (*needle.question, SEAM, *needle.answer)
+        # For every sample, so classes are compared: `isinstance` takes longer.
+        numbers = [part for part in parts if part.__class__ is int]
+        form = tuple([None if part.__class__ is int else part for part in parts])
+        if form not in self._forms:
+            self._forms[form] = self._learn(needle)
+        self.cover(max(numbers, default=0))
+        fixed, asked, answer = self._forms[form]
+        filled = [self.numbers[number] for number in numbers]
+        ids = [*fixed[0]]
+        for number, rest in zip(filled, fixed[1:], strict=True):
+            ids += number
+            ids += rest
+        return ids, answer + sum([len(number) for number in filled[asked:]])
+
+    def _learn(self, needle: Asked) -> tuple[list[list[int]], int, int]:
+        prompt = _coalesce((f"{self.closing}\n\n", *needle.question, self.middle))
+        completion = _coalesce((self.start, *needle.answer, self.end))
+        asked, answered = self._form("1", prompt), self._form(str(prompt[-1]), completion)
+        fixed = [*asked[:-1], asked[-1] + answered[0], *answered[1:]]
+        return fixed, len(asked) - 1, sum(map(len, answered))
 
     def _form(self, left: str, parts: Sequence[str | int]) -> list[list[int]]:
         """Return the ids of the strings between the numbers, behind a string or a digit."""
@@ -130,13 +144,6 @@ class Table:
             else:
                 # A digit stands for any number, on either side.
                 ids[-1] = self._ids("1" if index else left, part, "1" if index < last else "")
-        return ids
-
-    def _filled(self, form: list[list[int]], numbers: list[int]) -> list[int]:
-        ids = [*form[0]]
-        for number, fixed in zip(numbers, form[1:], strict=True):
-            ids += self.numbers[number]
-            ids += fixed
         return ids
 
     def _overlap(self, text: str, start: int, stop: int) -> int:
@@ -158,13 +165,6 @@ class Table:
                 raise Unsplittable
             cut.append([id for id, (begin, end) in zip(ids, offsets, strict=True) if start <= begin and end <= stop])
         return cut
-
-
-def _apart(parts: Parts) -> tuple[list[int], Form]:
-    """Return the numbers of a text, and its strings with None for each number."""
-    # For every sample, so classes are compared: `isinstance` takes longer.
-    numbers = [part for part in parts if part.__class__ is int]
-    return numbers, tuple([part if part.__class__ is str else None for part in parts])
 
 
 def _coalesce(parts: Parts) -> list[str | int]:

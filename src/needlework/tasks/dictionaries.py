@@ -145,12 +145,11 @@ def found(key: int, value: int, name: int) -> Parts:
     return ("The value of key ", key, " is ", value, f" and it is in {OPENING}", name, "].")
 
 
-def seats(rng: np.random.Generator, num_needles: int, holders: int, keys_per_gold: int) -> tuple[Integers, Integers]:
+def seats(rng: np.random.Generator, num_needles: int, holders: int, keys_per_gold: int) -> tuple[list[int], list[int]]:
     """Return the row of each needle, in turn among the first `holders`, and its place in that dictionary."""
-    slots = np.argsort(rng.random((holders, keys_per_gold)), axis=1)
-    numbers = np.arange(num_needles)
-    rows = numbers % holders
-    return rows, slots[rows, numbers // holders]
+    slots = rng.random((holders, keys_per_gold)).argsort(1).tolist()
+    numbers = range(num_needles)
+    return [number % holders for number in numbers], [slots[number % holders][number // holders] for number in numbers]
 
 
 def placing(
@@ -174,7 +173,7 @@ def placing(
         front_fraction: Share of those where it is forced among the first `front_size`.
         front_size: Dictionaries that count as the front.
     """
-    place_draws, (chance, front) = rng.random(holders), rng.random(2).tolist()
+    place_draws, (chance, front) = rng.random(holders).tolist(), rng.random(2).tolist()
     name_seed = int(rng.integers(2**63))
 
     def place(num_items: int) -> tuple[list[int], Integers]:
@@ -193,7 +192,7 @@ def placing(
     return place
 
 
-def scatter(draws: Floats, num_items: int) -> list[int]:
+def scatter(draws: Sequence[float], num_items: int) -> list[int]:
     """Return a place among the items for each of the draws from [0, 1), all different, each uniform.
 
     Raises:
@@ -204,7 +203,7 @@ def scatter(draws: Floats, num_items: int) -> list[int]:
     # Fisher and Yates, as far as needed, on a list that is only written down where it was changed.
     moved: dict[int, int] = {}
     places = []
-    for index, draw in enumerate(draws.tolist()):
+    for index, draw in enumerate(draws):
         chosen = index + int(draw * (num_items - index))
         places.append(moved.get(chosen, chosen))
         moved[chosen] = moved.get(index, index)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +41,7 @@ class Pieces:
         return len(self.rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A needle of an arrangement."""
 
     question: Parts
@@ -51,8 +51,7 @@ class Asked:
     """The place of its gold item, from 0; -1 where no item holds the answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrangement:
+class Arrangement(NamedTuple):
     """Where the gold rows stand, and what is asked."""
 
     num_items: int
@@ -69,7 +68,8 @@ class Arrangement:
         # All gold rows come first, so of another place's row those at places behind it are still to be counted.
         for place in self.places:
             rows[:place] += 1
-        rows[list(self.places)] = np.arange(len(self.places))
+        for row, place in enumerate(self.places):
+            rows[place] = row
         return rows
 
 

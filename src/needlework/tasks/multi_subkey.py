@@ -123,7 +123,7 @@ class MultiSubkey:
         def arrange(num_items: int) -> Arrangement:
             places, names = place(num_items)
             needles = []
-            golds = rows.tolist(), gold.queries.tolist(), gold.keys.tolist(), gold.values.tolist()
+            golds = rows, gold.queries.tolist(), gold.keys.tolist(), gold.values.tolist()
             for row, query, key, value in zip(*golds, strict=True):
                 needles.append(self._asked(query, key, value, places[row], int(names[places[row]])))
             return Arrangement(num_items, places, tuple(needles), names)

@@ -38,4 +38,4 @@ def place(draws: Floats, num_items: int, depths: Sequence[float] | None) -> list
     """
     fixed = at_depths(depths or (), num_items)
     free = [at for at in range(num_items) if at not in fixed]
-    return [*fixed, *(free[index] for index in scatter(draws[len(fixed) :], len(free)))]
+    return [*fixed, *(free[index] for index in scatter(draws[len(fixed) :].tolist(), len(free)))]

@@ -90,8 +90,7 @@ class SimpleDict:
             gold,
             [each.repair for each in drawn],
         )
-        rows, slots = np.stack([each.rows for each in drawn]), np.stack([each.slots for each in drawn])
-        seats = np.arange(len(drawn))[:, None], rows, slots
+        seats = np.arange(len(drawn))[:, None], [each.rows for each in drawn], [each.slots for each in drawn]
         keys[seats], values[seats] = gold
         contents = dictionaries.pieces(keys, values, sizes)
         return [
@@ -123,7 +122,7 @@ class SimpleDict:
         def arrange(num_items: int) -> Arrangement:
             places, names = drawn.place(num_items)
             needles = []
-            for row, key, value in zip(drawn.rows.tolist(), drawn.keys, drawn.values, strict=True):
+            for row, key, value in zip(drawn.rows, drawn.keys, drawn.values, strict=True):
                 name = int(names[places[row]])
                 answer = dictionaries.found(key, value, name)
                 needles.append(Asked(question(key, template=self.template), answer, (str(value),), places[row]))
@@ -155,8 +154,8 @@ class _Drawn:
     keys: list[int]
     values: list[int]
     """The gold pairs, [needles]."""
-    rows: Integers
-    slots: Integers
+    rows: list[int]
+    slots: list[int]
     """In which dictionary each of them is, and where in it, [needles]."""
     place: Callable[[int], tuple[list[int], Integers]]
     repair: int
