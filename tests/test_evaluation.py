@@ -152,6 +152,16 @@ def test_a_benchmark_whose_answers_were_deleted_is_asked_again(tmp_path: Path) -
     assert asked == ["two"]
 
 
+def test_what_another_command_finished_while_the_model_was_loaded_is_not_taken_for_this_models(tmp_path: Path) -> None:
+    def other_first() -> tuple[Backend, list[Benchmark]]:
+        measure("m", "m", SETTINGS, prepare, tmp_path, Silent())
+        return FakeBackend(lambda ask: "wrong"), [BENCHMARK]
+
+    with pytest.raises(RecipeError, match=r"holds another evaluation: model\.name is 'm' there and 'o' here"):
+        measure("o", "o", SETTINGS | {"model": {"name": "o"}}, other_first, tmp_path, Silent())
+    assert json.loads((tmp_path / "settings.json").read_text())["model"] == {"name": "m"}
+
+
 @pytest.mark.parametrize("name", ["settings", "summary"])
 def test_a_damaged_file_of_the_folder_is_named(tmp_path: Path, name: str) -> None:
     measure("m", "m", SETTINGS, prepare, tmp_path, Silent())

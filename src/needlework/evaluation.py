@@ -75,6 +75,8 @@ def measure(
     backend, built = prepare()
     options = {"cache": cache(), "skip_too_long": skip_too_long}
     with locked(folder):
+        # Another command may have begun or finished it while the model was loaded.
+        saved, finished = _saved(folder / "settings.json", settings), _finished(folder)
         _begin(folder, settings, saved)
         summary: dict[str, Any] = {"model": name, "tokenizer": tokenizer, "benchmarks": {}, "measures": {}}
         summary |= (read_object(folder / SUMMARY) or {}) | (read_object(folder / UNFINISHED) or {})
