@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
 from needlework.errors import DataError, ModelError
 from needlework.harness import recorder
 from needlework.haystack import Prediction, read
 from needlework.inference.hf import HFBackend
+from needlework.models.chat import Renderer
+from tests.conftest import CHAT_ML, make_tokenizer
 from tests.harness.conftest import make, silent
 
 
@@ -50,3 +53,21 @@ def test_a_prompt_beyond_the_context_is_refused(local_tasks: Path, backend: HFBa
     backend.model.config.max_position_embeddings = 300
     with pytest.raises(ModelError, match=r"needs \d+ tokens with its answer, but the model's context is 300"):
         benchmark.ask(backend, tmp_path / "gsm8k.jsonl", silent)
+
+
+@pytest.mark.parametrize("name", ["max_gen_toks", "max_new_tokens", "max_tokens"])
+def test_an_answer_beyond_the_context_is_refused_by_whatever_name_its_length_has(
+    backend: HFBackend, tmp_path: Path, name: str
+) -> None:
+    backend.model.config.max_position_embeddings = 300
+    asking = recorder.Recorder(backend, 1, tmp_path / "responses", silent)
+    request = Instance("generate_until", {}, ("How much?", {"until": ["\n"], name: 299}), 0)
+    with pytest.raises(ModelError, match=r"needs \d+ tokens with its answer, but the model's context is 300"):
+        asking.generate_until([request])
+
+
+def test_the_chat_template_writes_the_same_every_day(backend: HFBackend, tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(template="{{ strftime_now('%Y-%m-%d') }}: " + CHAT_ML)
+    dated = HFBackend(backend.model, Renderer(tokenizer))
+    asking = recorder.Recorder(dated, 1, tmp_path / "responses", silent)
+    assert asking.apply_chat_template([{"role": "user", "content": "x"}]).startswith("2024-07-26: ")

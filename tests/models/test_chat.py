@@ -45,6 +45,23 @@ def test_without_a_template_the_message_is_the_prompt() -> None:
     assert renderer.completion(sample, needle) == needle.answer + "<|im_end|>"
 
 
+@pytest.mark.parametrize("behind", ["", "\n", "  "])
+def test_every_day_writes_the_same_prompt(behind: str) -> None:
+    # As Llama 3.2's template asks for the day, and as others do.
+    ask = """{%- if strftime_now is defined %}{% set day = strftime_now("%d %b %Y") %}{% endif %}"""
+    written = "Today: {{ day }}, {{ strftime_now('%Y-%m-%d') }}, {{ strftime_now(day[:0] + '%Y') }}\n"
+    renderer, sample = Renderer(make_tokenizer(template=behind + ask + written + CHAT_ML)), haystack()
+    plain = Renderer(make_tokenizer(template=behind + "{%- if true %}{% endif %}" + CHAT_ML))
+    needle = sample.needles[0]
+    prompt = renderer.prompt(sample, needle)
+    assert "Today: 26 Jul 2024, 2024-07-26, 2024-07-26\n" in prompt
+    assert prompt.replace("Today: 26 Jul 2024, 2024-07-26, 2024-07-26\n", "") == plain.prompt(sample, needle)
+
+
+def test_a_template_without_a_day_is_left_as_it_is() -> None:
+    assert Renderer(make_tokenizer(template=CHAT_ML)).template == CHAT_ML
+
+
 def test_thinking_is_switched_off_in_prompt_and_completion() -> None:
     # The shape of Qwen3's template: an empty thinking block before answers, and in prompts if thinking is off.
     block = "<think>\\n\\n</think>\\n\\n"
@@ -66,6 +83,14 @@ def test_a_model_without_template_gets_its_beginning_of_sequence() -> None:
     renderer = Renderer(tokenizer)
     assert renderer.prompt(sample, sample.needles[0]).startswith("<s>Do a task")
     assert renderer.prompt_ids(sample, sample.needles[0])[:2].count(0) == 1
+
+
+def test_a_tokenizer_that_only_ends_texts_begins_none() -> None:
+    tokenizer = make_tokenizer(template=None)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A <|im_end|>", special_tokens=[("<|im_end|>", tokenizer.eos_token_id)]
+    )
+    assert Renderer(tokenizer).prompt(haystack(), haystack().needles[0]).startswith("Do a task")
 
 
 @pytest.mark.parametrize("template", [CHAT_ML, INST, None])

@@ -12,6 +12,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import normalize_gen_kwargs
 
 from needlework.errors import ModelError
 from needlework.inference.hf import HFBackend
@@ -45,6 +46,7 @@ class Recorder(LM):  # type: ignore[misc]
             batch_size=batch_size,
             # As our own prompts have it.
             enable_thinking=False,
+            chat_template_args={"chat_template": template} if (template := backend.renderer.template) else None,
         )
         self.path = path
         self.report = report
@@ -106,7 +108,8 @@ class Recorder(LM):  # type: ignore[misc]
     def _check(self, requests: Any) -> None:
         for prompt, rest in requests:
             if isinstance(rest, dict):
-                needed = self.count(prompt) + rest.get("max_gen_toks", self.lm.max_gen_toks)
+                # It has several names.
+                needed = self.count(prompt) + normalize_gen_kwargs(rest, self.lm.max_gen_toks)["max_gen_toks"]
             else:
                 needed = self.count(prompt + rest)
             if needed > self.lm.max_length:

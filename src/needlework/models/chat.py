@@ -5,8 +5,11 @@ Everything that counts, trains on or asks a prompt goes through `Renderer`, so t
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from itertools import accumulate, chain, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,10 @@ from needlework.haystack import Haystack, Needle
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+TODAY = date(2024, 7, 26)
+"""What every day is for a model: the date that Llama's templates have for who tells them none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +58,11 @@ class Renderer:
         self.tokenizer = tokenizer
         self.system = system
         self.conversation = conversation
+        self.template = None if tokenizer.chat_template is None else undated(tokenizer.get_chat_template())
+        """The chat template, of which each day writes the same."""
         # Chat templates write the beginning-of-sequence token themselves.
-        begins = tokenizer.chat_template is None and bool(tokenizer("")["input_ids"])
-        self._bos = (tokenizer.bos_token or "") if begins else ""
+        begins = self.template is None and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
+        self._bos = str(tokenizer.bos_token) if begins else ""
 
     def prompt(self, haystack: Haystack, needle: Needle) -> str:
         """Return the text the model sees before it answers."""
@@ -169,6 +178,7 @@ class Renderer:
             return str(
                 self.tokenizer.apply_chat_template(
                     messages,
+                    chat_template=self.template,
                     tokenize=False,
                     add_generation_prompt=turns[-1][0] == "user",
                     # Qwen3 would otherwise think first; other templates ignore it.
@@ -180,6 +190,20 @@ class Renderer:
             fix = "" if self.system is None else " Many templates take no system message: set model.system to null."
             reason = str(error).rstrip(".")
             raise ModelError(f"the model's chat template refuses the roles {roles}: {reason}.{fix}") from None
+
+
+def undated(template: str) -> str:
+    """Return a chat template that writes `TODAY` where it would write the day.
+
+    Such as Llama 3.2's, which asks `strftime_now` for it: a training would go on with other prompts after midnight.
+    """
+    if "strftime_now" not in template:
+        return template
+    formats = re.findall(r"""strftime_now\(\s*(?:"([^"]*)"|'([^']*)')""", template)
+    dates = {each: TODAY.strftime(each) for each in map("".join, formats)}
+    written = f"{{{{ {json.dumps(dates)}.get(format, {json.dumps(str(TODAY))}) }}}}"
+    # A line of its own, which Jinja takes out, so that the template's first line stays one.
+    return f"{{%- macro strftime_now(format) %}}{written}{{% endmacro %}}\n{template}"
 
 
 def common_length(sequences: Sequence[list[int]]) -> int:
