@@ -111,8 +111,8 @@ class Service:
             return made
         if operation == "chat":
             text = self.reply(body)
-            words = sum(len(message["content"].split()) for message in body["messages"])
-            usage = {"prompt_tokens": words + 4, "completion_tokens": len(text.split())}
+            tokens = sum(len(re.findall(r"[^\W\d_]+|\d+|[^\w\s]", each["content"])) for each in body["messages"])
+            usage = {"prompt_tokens": tokens + 4, "completion_tokens": len(text.split())}
             return {"choices": [{"message": {"role": "assistant", "content": text}}], "usage": usage}
         if operation in ("job", "cancel"):
             job = next(each for each in self.jobs if each["id"] == id)

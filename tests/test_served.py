@@ -12,7 +12,10 @@ import pytest
 
 from needlework import pipeline, recipe, served
 from needlework.errors import RecipeError
+from needlework.evaluation import build_benchmarks
 from needlework.haystack import Prediction, read
+from needlework.inference.backend import Ask, TooLongError
+from needlework.inference.openai import parts
 from needlework.recipe import Recipe
 from needlework.remote import RemoteError
 from needlework.served import Server
@@ -67,6 +70,22 @@ def test_a_server_that_fails_for_good_loses_no_answer(service: Service, tiny: Re
     service.calls.clear()
     served.evaluate("m", Server(service.url, concurrency=1), tiny, tmp_path)
     assert len(service.calls) == 3
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_server_that_cuts_numbers_off_is_found_out(service: Service, tiny: Recipe, tmp_path: Path, own: bool) -> None:
+    kv = {"lengths": [640], "depths": [0.5], "haystacks": 1}
+    numbers = recipe.parse({"model": {"name": tiny.model.name}, "evaluate": {"kv": kv}})
+    renderer, model = pipeline.make_renderer(numbers.model), tiny.model.name if own else "their-model"
+    (built,) = build_benchmarks(numbers.evaluate, numbers.seed, renderer)
+    ask = Ask(built.haystacks[0], built.haystacks[0].needles[0])
+    (ids,) = renderer.encode([ask.haystack.message(ask.needle)])
+    least = int(0.9 * len(ids)) if own else parts(ask)
+    assert least > 0.3 * len(ids)
+    service.faults["chat"].extend(Fault(200, ANSWER.replace("99", str(least - few))) for few in (0, 1))
+    served.evaluate(model, Server(service.url), numbers, tmp_path / "whole")
+    with pytest.raises(TooLongError, match="it cuts prompts off"):
+        served.evaluate(model, Server(service.url), numbers, tmp_path / "cut")
 
 
 def test_its_folder_is_not_taken_for_that_of_a_model_that_is_loaded_here(

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
     from needlework.benchmarks import Benchmark
-    from needlework.inference.backend import Backend
+    from needlework.inference.backend import Ask, Backend
     from needlework.inference.cache import AnswerCache
     from needlework.recipe import Recipe
 
 KEY = "OPENAI_API_KEY"
+
+OWN = 0.9
+"""The share of a message's tokens, counted here with the served model's own tokenizer, below which a server cuts off."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def evaluate(
     answered_by = partial(backends.describe, "openai", "openai")
 
     def prepare() -> tuple[Backend, list[Benchmark]]:
-        from needlework.inference.openai import OpenAIBackend
+        from needlework.inference.openai import OpenAIBackend, parts
 
         renderer = make_renderer(recipe.model)
         built = build_benchmarks(recipe.evaluate, recipe.seed, renderer)
@@ -94,8 +97,15 @@ def evaluate(
                 f"as the benchmarks' lengths are). Send them to {model} at {asking.base_url.host}?"
             )
         concurrency, per_minute = server.concurrency, server.requests_per_minute
-        backend = OpenAIBackend(asking, model, system, concurrency=concurrency, requests_per_minute=per_minute)
-        return backend, built
+
+        def least(ask: Ask) -> int:
+            if tokenizer != model:
+                return parts(ask)
+            return int(OWN * len(renderer.encode([ask.haystack.message(ask.needle)])[0]))
+
+        return OpenAIBackend(
+            asking, model, system, concurrency=concurrency, requests_per_minute=per_minute, least=least
+        ), built
 
     def kept() -> AnswerCache | None:
         from needlework.inference.cache import AnswerCache, default_folder

@@ -12,7 +12,7 @@ from needlework.haystack import Haystack, Needle, Prediction, read
 from needlework.inference import openai
 from needlework.inference.backend import Answer, Ask, TooLongError
 from needlework.inference.evaluate import Evaluation, evaluate
-from needlework.inference.openai import MALFORMED, OpenAIBackend
+from needlework.inference.openai import MALFORMED, OpenAIBackend, parts
 from needlework.remote import RETRIES, RemoteError, connect
 from tests.hosting import KEY, Fault, Service, error, serving
 
@@ -77,7 +77,7 @@ def test_answers_come_in_the_order_of_the_asks_with_the_hosts_count_of_tokens(se
     service.reply = echo
     answers = OpenAIBackend(client, "m").answer(asks(20), max_new_tokens=9, stop=None)
     assert [answer.output for answer in answers] == [f"to q{index}?" for index in range(20)]
-    assert {answer.prompt_tokens for answer in answers} == {7}
+    assert {answer.prompt_tokens for answer in answers} == {10}
 
 
 CHAT = '{"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 7}}'
@@ -111,7 +111,7 @@ def test_a_server_that_stalls_is_given_up(service: Service, client: Any) -> None
 def test_an_answer_is_cut_where_scoring_reads_no_further(service: Service, client: Any) -> None:
     service.reply = lambda body: "one\ntwo"
     (answer,) = OpenAIBackend(client, "m").answer(asks(1), max_new_tokens=9, stop="\n")
-    assert answer == Answer("one", prompt_tokens=7, output_tokens=2)
+    assert answer == Answer("one", prompt_tokens=10, output_tokens=2)
 
 
 def test_an_answer_without_text_is_empty(service: Service, client: Any) -> None:
@@ -157,8 +157,16 @@ def test_a_prompt_that_the_server_refuses_as_too_long_is_named(service: Service,
 
 def test_a_server_that_cuts_prompts_off_is_found_out(service: Service, client: Any) -> None:
     service.faults["chat"].append(Fault(200, CHAT.replace("7", "2")))
-    with pytest.raises(TooLongError, match=r"n0 has 3 words, of which 127\.0\.0\.1 read 2 tokens: it cuts prompts off"):
+    with pytest.raises(
+        TooLongError, match=r"n0 has 6 tokens at least, of which 127\.0\.0\.1 read 2: it cuts prompts off"
+    ):
         OpenAIBackend(client, "m").answer(asks(1), max_new_tokens=9, stop=None)
+
+
+def test_each_word_number_and_sign_is_a_token_at_least() -> None:
+    needle = Needle("n", "n", "It's {122: 4548}, (once) co-op?", "", (), -1)
+    # It's {122: 4548}, once) co op?; cl100k joins signs with the word behind them.
+    assert parts(Ask(Haystack("h", "own", "", (), (needle,)), needle)) == 1 + 4 + 1 + 1 + 1 + 1 + 1 + 1
 
 
 def test_so_many_prompts_are_sent_in_a_minute(service: Service, client: Any) -> None:

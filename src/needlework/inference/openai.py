@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from needlework.inference.backend import Answer, Ask, TooLongError
@@ -20,6 +21,15 @@ PAUSE = 1.0
 """Seconds after a malformed answer."""
 
 
+PART = re.compile(r"[^\W\d_]+('[^\W\d_]+)?|\d+|[^\w\s]+(?![^\W\d_])")
+"""What is a token at least: a word, a number, and punctuation that is not the beginning of a word."""
+
+
+def parts(ask: Ask) -> int:
+    """Return the fewest tokens that a message has with any tokenizer."""
+    return sum(1 for _ in PART.finditer(ask.haystack.message(ask.needle)))
+
+
 class OpenAIBackend:
     """Answers with a server's model, at temperature 0.
 
@@ -31,6 +41,7 @@ class OpenAIBackend:
         system: A system message, the one that was trained with.
         concurrency: Requests under way at once.
         requests_per_minute: Prompts sent in a minute at most; by default as many as the server takes.
+        least: Returns the fewest tokens that the prompt of an ask can have; by default one for each word, number and sign.
 
     Raises:
         RemoteError: If a prompt has no answer; none is ever left out.
@@ -45,11 +56,13 @@ class OpenAIBackend:
         *,
         concurrency: int = 8,
         requests_per_minute: float | None = None,
+        least: Callable[[Ask], int] = parts,
     ) -> None:
         self.client = client
         self.model = model
         self.system = system
         self.concurrency = concurrency
+        self.least = least
         self._pace = Pace(requests_per_minute)
 
     def batches(self, asks: Sequence[Ask], *, max_new_tokens: int) -> list[list[int]]:
@@ -72,12 +85,12 @@ class OpenAIBackend:
             answer = self._ask({"model": self.model, "messages": messages, **options})
         except ContextError as error:
             raise TooLongError({ask.needle.id: f"is too long: {str(error).rstrip('.')}"}) from None
-        if answer.prompt_tokens < (words := len(message.split())):
-            # As Ollama does without a word; a tokenizer makes a token of a word at least.
+        if answer.prompt_tokens < (least := self.least(ask)):
+            # As Ollama does without a word.
             raise TooLongError(
                 {
-                    ask.needle.id: f"has {words} words, of which {self.client.base_url.host} read "
-                    f"{answer.prompt_tokens} tokens: it cuts prompts off, so raise the context that it serves"
+                    ask.needle.id: f"has {least:,} tokens at least, of which {self.client.base_url.host} read "
+                    f"{answer.prompt_tokens:,}: it cuts prompts off, so raise the context that it serves"
                 }
             )
         if stop:
