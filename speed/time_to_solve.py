@@ -1,11 +1,14 @@
 """How long until the task is solved, with K answers a context and with one row an answer.
 
     python -m speed.time_to_solve run --tokens 1024     # hours; goes on where it was stopped
+    python -m speed.time_to_solve run --tokens 4096 --needles 8 16 4 32
+    python -m speed.time_to_solve run --tokens 4096 --needles 1 --most 150
     python -m speed.time_to_solve show                  # times a step of each, then table and plot
 
 The embedded model is finetuned on `simple_dict` until 95 % of the values of held-out haystacks are found, the same 64
 needles for every K. Equal tuning effort: each K takes the learning rate of RATES that solves it soonest on a seed of
-its own, and is then run with three other seeds. What is counted are haystacks, which no other program on the machine
+its own, and is then run with three other seeds. Beyond `TUNED` tokens, where one trial takes an hour, each takes the
+rate that it had there. What is counted are haystacks, which no other program on the machine
 can disturb; `show` multiplies them with the seconds of a step, measured alone. One row an answer, TRL's way, is the
 gradient of K = 1 (tests/train/test_shared_prefix.py), so it takes the haystacks of K = 1 and the seconds of TRL.
 """
@@ -29,7 +32,7 @@ RESULTS = Path("docs/time-to-solve.csv")
 """Haystacks of each training that was finished; none where it was not solved within `most`. Others are run."""
 NEEDLES = (1, 4, 8, 16, 32)
 RATES = (1e-4, 2e-4, 5e-5)
-TUNING, SEEDS = 100, (0, 1, 2)
+TUNED, TUNING, SEEDS = 1024, 100, (0, 1, 2)
 BATCH, CHECK, MOST = 2, 5, 600
 """Haystacks of a step, steps between checks, and the haystacks after which it is given up."""
 HELD_OUT, ASKED_OF_EACH, TARGET = 64, 8, 0.95
@@ -47,26 +50,32 @@ def main() -> None:
     parser.add_argument("--needles", type=int, nargs="+", default=NEEDLES)
     parser.add_argument("--rate", type=float)
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--most", type=int, default=MOST)
+    parser.add_argument("--most", type=int, default=MOST, help="haystacks after which a training is given up")
     told = parser.parse_args()
     if told.what == "one":
         one(told.output, told.tokens, told.needles[0], told.rate, told.seed, told.most)
     elif told.what == "run":
-        for needles in told.needles:
-            study(told.output, told.tokens, needles)
+        study(told.output, told.tokens, told.needles, told.most)
     else:
         show(RESULTS.with_suffix(".png"))
 
 
-def study(output: Path, tokens: int, needles: int) -> None:
-    """Choose the learning rate of one K, then run its seeds."""
+def study(output: Path, tokens: int, all_needles: list[int], most: int) -> None:
+    """Choose the learning rate of each K, then run a seed of each, so that what is finished can be compared."""
+    rates = {needles: chosen(output, min(tokens, TUNED), needles) for needles in all_needles}
+    for seed in SEEDS:
+        for needles, rate in rates.items():
+            haystacks(output, tokens, needles, rate, seed, most)
+
+
+def chosen(output: Path, tokens: int, needles: int) -> float:
+    """Return the learning rate that solves the task soonest."""
     best, soonest = RATES[0], MOST
     for rate in RATES:
         # A rate that is not sooner than the best so far needs no further steps to be beaten.
         if found := haystacks(output, tokens, needles, rate, TUNING, soonest):
             best, soonest = rate, found - CHECK * BATCH
-    for seed in SEEDS:
-        haystacks(output, tokens, needles, best, seed, MOST)
+    return best
 
 
 def haystacks(output: Path, tokens: int, needles: int, rate: float, seed: int, most: int) -> int | None:
