@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 KEY = "OPENAI_API_KEY"
 
 OWN = 0.9
-"""The share of a message's tokens, counted here with the served model's own tokenizer, below which a server cuts off."""
+"""The share of a message's tokens, counted here with the served model's tokenizer, below which a server cuts off."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class OpenAIBackend:
         system: A system message, the one that was trained with.
         concurrency: Requests under way at once.
         requests_per_minute: Prompts sent in a minute at most; by default as many as the server takes.
-        least: Returns the fewest tokens that the prompt of an ask can have; by default one for each word, number and sign.
+        least: Returns the fewest tokens that the prompt of an ask can have; by default words, numbers and signs.
 
     Raises:
         RemoteError: If a prompt has no answer; none is ever left out.
