@@ -131,22 +131,24 @@ def show(picture: Path) -> None:
     """Print a line for each finished K, and draw them."""
     from speed.training import child_of
 
-    rows: list[dict[str, Any]] = []
-    found: dict[tuple[int, int], list[int | None]] = {}
+    drawn: list[dict[str, Any]] = []
+    found: dict[tuple[int, int], list[dict[str, str]]] = {}
     for row in sorted(results(), key=lambda row: int(row["seed"])):
         if int(row["seed"]) in SEEDS:
-            counts = found.setdefault((int(row["tokens"]), int(row["K"])), [])
-            counts.append(int(row["haystacks"]) if row["haystacks"] else None)
+            found.setdefault((int(row["tokens"]), int(row["K"])), []).append(row)
     print(f"{'tokens':>7}{'K':>4}  {'haystacks of each seed':28}{'s a haystack':>13}{'minutes, median':>17}")
-    for (tokens, needles), counts in sorted(found.items()):
+    for (tokens, needles), rows in sorted(found.items()):
+        # A training that was given up took at least the haystacks it had.
+        counts = [int(row["haystacks"] or row["most"]) for row in rows]
+        each = ", ".join(row["haystacks"] or f"> {row['most']}" for row in rows)
         for who in ("ours", "trl") if needles == 1 else ("ours",):
             seconds = child_of(who, tokens, needles, PRECISION)["seconds"] * needles
             label = "TRL" if who == "trl" else str(needles)
-            middle = median(each or MOST for each in counts) * seconds / 60
-            each = ", ".join(str(each or f"> {MOST}") for each in counts)
-            print(f"{tokens:7}{label:>4}  {each:28}{seconds:13.2f}{middle:17.1f}", flush=True)
-            rows += [{"tokens": tokens, "K": label, "minutes": (one or MOST) * seconds / 60} for one in counts]
-    draw(rows, picture)
+            print(f"{tokens:7}{label:>4}  {each:28}{seconds:13.2f}{median(counts) * seconds / 60:17.1f}", flush=True)
+            for row, count in zip(rows, counts, strict=True):
+                outcome = "solved" if row["haystacks"] else "given up, unsolved"
+                drawn.append({"tokens": tokens, "K": label, "minutes": count * seconds / 60, "training": outcome})
+    draw(drawn, picture)
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -155,12 +157,18 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
     order = ["TRL", *map(str, NEEDLES)]
     base = altair.Chart(altair.Data(values=rows)).encode(
-        x=altair.X("K:N", sort=order, title="answers a context", axis=altair.Axis(labelAngle=0)),
+        x=altair.X("K:N", sort=order, title="answers per context", axis=altair.Axis(labelAngle=0)),
         y=altair.Y("minutes:Q", title="minutes to 95 % of held-out values"),
     )
-    dots = base.mark_circle(size=70, opacity=0.7)
+    # Triangles point to where a training that was given up would have ended.
+    shapes = altair.Scale(domain=["solved", "given up, unsolved"], range=["circle", "triangle-up"])
+    dots = base.mark_point(size=70, filled=True, opacity=0.7).encode(
+        shape=altair.Shape("training:N", scale=shapes, title=None, legend=altair.Legend(orient="top"))
+    )
     middle = base.mark_tick(thickness=3, width=24).encode(y="median(minutes):Q")
-    panels = (dots + middle).properties(width=300, height=240).facet(column=altair.Column("tokens:O", title="tokens"))
+    header = altair.Header(labelExpr="format(datum.value, ',') + ' tokens'", labelFontSize=13)
+    column = altair.Column("tokens:O", title=None, header=header)
+    panels = (dots + middle).properties(width=240, height=240).facet(column=column)
     panels.resolve_scale(y="independent").save(str(path), scale_factor=2)
 
 
