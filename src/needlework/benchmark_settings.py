@@ -19,168 +19,168 @@ class KV(Section):
     """Key-value retrieval at several lengths and depths: dictionaries of integers, or UUIDs in a JSON object."""
 
     task: Literal["simple_dict", "multi_subkey", "uuid"] = "simple_dict"
-    """Dictionaries with integers or tuples of integers as keys, or lost-in-the-middle's UUIDs."""
+    """Dictionaries keyed by integers or by tuples of integers, or lost-in-the-middle's UUIDs."""
     file: str | None = None
-    """lost-in-the-middle's file of UUIDs, by path or http address, instead of a task; it has a length of its own."""
+    """lost-in-the-middle's UUID file, by path or http address, instead of a task; it sets its own length."""
     lengths: tuple[int, ...] = Field((512, 1024, 2048), min_length=1)
     """Token budgets of the haystacks."""
     depths: tuple[Fraction, ...] = Field((0.0, 0.25, 0.5, 0.75, 1.0), min_length=1)
-    """Relative gold positions, one needle each."""
+    """Relative gold positions from 0 (first) to 1 (last), one needle each."""
     haystacks: int = Field(20, ge=1)
-    """Haystacks of each length, or of the file."""
+    """Haystacks per length, or from the file."""
     template: bool = True
-    """Show the answer's form in the question, where dictionaries are asked."""
+    """Show the form of the answer in the question (dictionaries only)."""
 
 
 class MDQA(Section):
-    """Questions over many Wikipedia paragraphs, one of which answers them, at several positions."""
+    """Questions over many Wikipedia paragraphs, with the gold one at several positions."""
 
     file: str | None = None
     """lost-in-the-middle's oracle or N-document file, by path or http address, instead of the embedded text."""
     documents: int = Field(20, ge=1)
-    """Paragraphs in a haystack; the paper takes 20. An N-document file has N."""
+    """Paragraphs per haystack; the paper uses 20. An N-document file sets N."""
     positions: tuple[int, ...] | None = Field((1, 5, 10, 15, 20), min_length=1)
-    """Gold positions, from 1; null leaves it where an N-document file has it."""
+    """Gold positions, counted from 1; null keeps the position in an N-document file."""
     lengths: tuple[int, ...] = ()
-    """Token budgets to fill with paragraphs, instead of a number of them and positions."""
+    """Token budgets to fill with paragraphs, instead of `documents` and `positions`."""
     depths: tuple[Fraction, ...] = Field((0.0, 0.25, 0.5, 0.75, 1.0), min_length=1)
-    """Relative gold positions where `lengths` are filled."""
+    """Relative gold positions, used with `lengths`."""
     distractors: Literal["random", "relevant"] = "random"
-    """The other paragraphs: random, or nearest to the question by BM25. An N-document file has its own."""
+    """Distractor paragraphs: random, or the most relevant to the question by BM25. An N-document file has its own."""
     controls: bool = False
-    """Also ask each question without paragraphs (`mdqa_closed_book`), and with the gold one alone (`mdqa_oracle`)."""
+    """Also ask each question without paragraphs (`mdqa_closed_book`) and with only the gold one (`mdqa_oracle`)."""
     paragraphs: int = Field(100, ge=1)
-    """Gold paragraphs; of a file, questions."""
+    """Gold paragraphs; for a file, questions."""
     questions_per_paragraph: int = Field(2, ge=1)
-    """Questions asked of each gold paragraph."""
+    """Questions per gold paragraph."""
     max_new_tokens: int = Field(100, ge=1)
-    """Longest answer; the paper takes 100."""
+    """Maximum tokens in an answer; the paper uses 100."""
     half: Half = "eval"
-    """Which half of the articles; choose settings on `train`, report on `eval`."""
+    """Which half of the articles to use: choose settings on `train`, report on `eval`."""
 
 
 class NIAH(Section):
-    """Needles in a haystack of prose: a number in a sentence, one or several, at several lengths and depths."""
+    """Needles in a haystack of prose: one or several sentences with a number, at several lengths and depths."""
 
     kind: Literal["single", "multi_needle", "multi_value"] = "single"
-    """One needle; a needle at each depth, asked one by one; or a value of one key at each depth, asked together."""
+    """One needle; one at each depth, asked one by one; or one value of a single key at each depth, asked together."""
     lengths: tuple[int, ...] = Field((1024, 2048, 4096), min_length=1)
     """Token budgets of the haystacks."""
     depths: tuple[Fraction, ...] = Field((0.0, 0.25, 0.5, 0.75, 1.0), min_length=1)
-    """Relative positions of the needles."""
+    """Relative positions of the needles, from 0 (first) to 1 (last)."""
     haystacks: int = Field(20, ge=1)
-    """Haystacks of each length; of a single needle, at each depth."""
+    """Haystacks per length; for a single needle, per length and depth."""
 
 
 class Own(Section):
-    """Your own haystacks, as training takes them: `needlework evaluate MODEL --data FILE`."""
+    """Your own haystacks, in the training format: `needlework evaluate MODEL --data FILE`."""
 
     file: str
-    """The haystacks (docs/own-data.md)."""
+    """The file of haystacks (docs/own-data.md)."""
     haystacks: int | None = Field(None, ge=1)
-    """So many of them, drawn by the seed; by default all."""
+    """How many haystacks to draw, by seed; all by default."""
     max_new_tokens: int = Field(100, ge=1)
-    """Longest answer."""
+    """Maximum tokens in an answer."""
 
 
 class FLenQA(Section):
-    """True or False from two facts (FLenQA), with more and more text around them."""
+    """True-or-false questions about two facts (FLenQA), with more and more text around them."""
 
     file: str | None = None
-    """The authors' own samples instead of new ones: their file, or its id on the Hugging Face Hub, alonj/FLenQA."""
+    """The authors' samples instead of new ones: their file, or alonj/FLenQA, its id on the Hugging Face Hub."""
     tasks: tuple[Literal["MonoRel", "PIR", "Simplified RuleTaker"], ...] = Field(
         ("MonoRel", "PIR", "Simplified RuleTaker"), min_length=1
     )
-    """Who is older than whom, what room someone is in, and what follows from a rule."""
+    """Who is older than whom, which room someone is in, and what follows from a rule."""
     paddings: tuple[Literal["same", "books"], ...] = Field(("same", "books"), min_length=1)
-    """What stands around the facts: paragraphs of other samples of the task, or prose."""
+    """Text around the facts: paragraphs from the task's other samples, or prose."""
     dispersions: tuple[Literal["first", "middle", "last", "random"], ...] = Field(
         ("first", "middle", "last", "random"), min_length=1
     )
-    """Where the two facts stand: side by side, or anywhere."""
+    """Where the two facts are: side by side (first, middle, last), or each anywhere (random)."""
     lengths: tuple[int, ...] = Field((250, 500, 1000, 2000, 3000), min_length=1)
-    """Token budgets of the prompts; of a file, its own lengths."""
+    """Token budgets of the prompts; for a file, which of its lengths."""
     samples: int = Field(20, ge=1)
-    """Samples of each task; the authors take 100."""
+    """Samples per task; the authors use 100."""
     chain_of_thought: bool = False
-    """Ask for steps before the answer."""
+    """Ask for reasoning steps before the answer."""
     max_new_tokens: int = Field(400, ge=1)
-    """Longest answer; the authors allow 400."""
+    """Maximum tokens in an answer; the authors allow 400."""
     source: str | None = None
-    """A folder of .txt files for the prose; by default the half of the embedded text that is only evaluated on."""
+    """A folder of .txt files for the prose; by default the evaluation half of the embedded text."""
     official_normalization: bool = False
-    """Score with the slip of the authors' code, which leaves punctuation in: `not "true"` then counts as true."""
+    """Reproduce a bug in the authors' scoring, which keeps punctuation: `not "true"` then counts as true."""
 
 
 class Knowledge(Section):
     """Closed-book facts: what the model knows without a context."""
 
     facts: int = Field(500, ge=1)
-    """Facts asked."""
+    """Number of facts."""
     half: Half = "eval"
-    """Which half of the facts."""
+    """Which half of the facts to use."""
 
 
 class Grounding(Section):
-    """Questions whose context contradicts what models remember."""
+    """Questions whose context contradicts what the model remembers."""
 
     questions: int = Field(300, ge=1)
-    """Questions asked."""
+    """Number of questions."""
     half: Half = "eval"
-    """Which half of the questions."""
+    """Which half of the questions to use."""
 
 
 class KnownUnknowns(Section):
-    """Questions that nobody can answer, and as many that one can: 46, each asked with its choices in both orders."""
+    """46 questions, half of them unanswerable, each asked with its choices in both orders."""
 
 
 class General(Section):
     """MMLU, HellaSwag, GSM8K, TriviaQA and NQ-Open, or other tasks of lm-evaluation-harness (extra `[eval]`)."""
 
     tasks: tuple[str, ...] = Field(("mmlu", "hellaswag", "gsm8k", "triviaqa", "nq_open"), min_length=1)
-    """Its tasks or groups; each is a benchmark of its own."""
+    """lm-evaluation-harness tasks or groups; each is its own benchmark."""
     limit: int | None = Field(500, ge=1)
-    """Questions asked of each, drawn by the seed; with null all."""
+    """Questions per task or group, drawn by seed; null asks all."""
     fewshot: int | None = Field(None, ge=0)
-    """Examples shown before the question; by default each task's own number."""
+    """Few-shot examples; by default each task's own number."""
     batch_size: int = Field(8, ge=1)
-    """Prompts computed together."""
+    """Prompts per batch."""
     chat_template: bool = False
-    """Ask in the model's chat template; published numbers mostly do without."""
+    """Use the model's chat template; most published numbers do not."""
     include_path: str | None = None
-    """A folder of task files, which come before those of lm-evaluation-harness."""
+    """A folder of task files that take precedence over those of lm-evaluation-harness."""
 
 
 class Perplexity(Section):
-    """Loss per token on ordinary prose, read from the model itself."""
+    """Loss per token on ordinary prose, measured inside the model."""
 
     lengths: tuple[int, ...] = Field((256, 1024), min_length=1)
-    """Tokens of a text."""
+    """Tokens per text."""
     texts: int = Field(40, ge=2)
-    """Texts of each length."""
+    """Texts per length."""
     source: str | None = None
-    """A folder of .txt files or a file of questions with their passages; by default the embedded articles."""
+    """A folder of .txt files, or a file of questions with passages; by default the embedded articles."""
     half: Half = "eval"
-    """Which half of the embedded articles."""
+    """Which half of the embedded articles to use."""
 
 
 class Drift(Section):
-    """KL per token to the base model, on ordinary prompts and on key-value ones."""
+    """KL divergence per token from the base model, on ordinary and on key-value prompts."""
 
     prompts: int = Field(100, ge=2)
-    """Ordinary prompts: questions asked without their text."""
+    """Number of ordinary prompts: questions without their text."""
     source: str | None = None
     """A file of questions; by default the embedded ones."""
     half: Half = "eval"
-    """Which half of the embedded questions."""
+    """Which half of the embedded questions to use."""
     lengths: tuple[int, ...] = Field((1024,), min_length=1)
     """Token budgets of the key-value haystacks."""
     haystacks: int = Field(8, ge=2)
-    """Key-value haystacks of each length."""
+    """Key-value haystacks per length."""
     needles: int = Field(8, ge=1)
-    """Needles asked of each."""
+    """Needles per haystack."""
     max_new_tokens: int = Field(48, ge=1)
-    """Longest answer of the base model, at whose tokens the two are compared."""
+    """Maximum tokens in the base model's answer, over which the two models are compared."""
 
 
 class TokenLoss(Section):
@@ -189,9 +189,9 @@ class TokenLoss(Section):
     lengths: tuple[int, ...] = Field((1024,), min_length=1)
     """Token budgets of the haystacks."""
     haystacks: int = Field(16, ge=2)
-    """Haystacks of each length."""
+    """Haystacks per length."""
     needles: int = Field(8, ge=1)
-    """Needles asked of each, from the first dictionary to the last."""
+    """Needles per haystack, spread from the first dictionary to the last."""
 
 
 class Heads(Section):
@@ -200,17 +200,17 @@ class Heads(Section):
     lengths: tuple[int, ...] = Field((1024,), min_length=1)
     """Token budgets of the haystacks."""
     haystacks: int = Field(16, ge=2)
-    """Haystacks of each length."""
+    """Haystacks per length."""
     needles: int = Field(8, ge=1)
-    """Needles asked of each, from the first dictionary to the last."""
+    """Needles per haystack, spread from the first dictionary to the last."""
 
 
 MEASURES = ("perplexity", "drift", "token_loss", "heads")
-"""What is read from the model itself, where the others ask it."""
+"""Measured inside the model; the others ask it questions."""
 
 
 class Evaluate(Section):
-    """The benchmarks, asked before and after. Those left out are not asked."""
+    """Benchmarks run before and after finetuning; those left out are not run."""
 
     kv: KV | None = None
     mdqa: MDQA | None = None

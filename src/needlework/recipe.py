@@ -21,16 +21,16 @@ from needlework.sections import Section, suggest, validate
 
 
 class Model(Section):
-    """The model to finetune and to measure."""
+    """The model to finetune and evaluate."""
 
     name: str = "smollm2-135m"
     """`smollm2-135m` (embedded), a local folder, or a Hugging Face id."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """bf16 trains under autocast and evaluates in bf16; auto takes the faster one on this machine."""
+    """bf16 trains under autocast and evaluates in bf16; auto picks whichever is faster on this machine."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the model."""
+    """Run Python code that ships with the model."""
     system: str | None = None
-    """A system message; by default none, as the paper does for open models."""
+    """System message; none by default, as in the paper for open models."""
 
 
 OF_TASKS = ("task", "params", "haystacks", "items")
@@ -38,25 +38,25 @@ OF_TASKS = ("task", "params", "haystacks", "items")
 
 
 class Data(Section):
-    """The haystacks to train on: those of a synthetic task, or of a file."""
+    """The haystacks to train on, from a synthetic task or a file."""
 
     file: str | None = None
-    """A file of your own haystacks (docs/own-data.md), all of which take the place of a task's."""
+    """A file of your own haystacks (docs/own-data.md), used instead of a task's."""
     sha256: str | None = None
-    """The checksum of `file`; a run notes it, and refuses to go on with another content."""
+    """Checksum of `file`; a run records it and refuses to continue if the file has changed."""
     task: str = "simple_dict"
-    """The task; `needlework list tasks` shows them."""
+    """The synthetic task; `needlework list tasks` shows all."""
     params: dict[str, Any] = Field({})
-    """Parameters of the task that differ from its defaults."""
+    """Task parameters that differ from the defaults."""
     haystacks: int = Field(350, ge=1, le=sys.maxsize)
-    """Haystacks; the paper takes 350."""
+    """Number of haystacks; the paper uses 350."""
     needles: int = Field(8, ge=1)
-    """Needles asked of each haystack; the paper asks 1, ours share the context. Of a file's, so many at most in
-    a row: a haystack with more is several rows."""
+    """Needles per haystack, which share its context; the paper has 1. For a file, the maximum per row:
+    a haystack with more becomes several rows."""
     max_tokens: int = Field(4096, ge=1, le=10**8)
-    """Upper bound of a haystack's rendered prompt and longest answer, counted with the model's tokenizer."""
+    """Maximum tokens of rendered prompt plus longest answer, counted with the model's tokenizer."""
     items: tuple[int, int] | None = None
-    """Fewest and most items, drawn uniformly; by default as many as `max_tokens` allows."""
+    """Minimum and maximum number of items, drawn uniformly; by default as many as fit `max_tokens`."""
 
     @field_validator("items")
     @classmethod
@@ -84,46 +84,46 @@ class Data(Section):
 
 
 class Check(Section):
-    """A check on held-out haystacks during the finetuning, by which the best model is kept."""
+    """A check on held-out haystacks during finetuning; the best model is kept."""
 
     steps: int = Field(10, ge=1)
-    """Optimizer steps between checks; there is one after the last step, too."""
+    """Optimizer steps between checks; the last step is always checked."""
     needles: int = Field(64, ge=1)
-    """Needles asked, at least; haystacks hold as many as those of the training."""
+    """Minimum needles per check; each haystack has as many as in training."""
     target: float | None = Field(0.95, gt=0, le=1)
-    """Share of values found at which training stops; with null it goes on to its end."""
+    """Share of values found at which training stops; null trains to the end."""
 
 
 class Train(Section):
-    """The finetuning."""
+    """Finetuning."""
 
     trainable: Literal["attention", "full", "lora"] = "attention"
-    """Attention projections only (ours; the paper does not say), everything, or LoRA on the projections."""
+    """Train the attention projections (our choice; the paper does not say), everything, or LoRA on the projections."""
     lora_rank: int = Field(16, ge=1)
     """Rank of the LoRA matrices."""
     merge: bool = True
-    """Add what LoRA learned to the model's weights, so that all that loads models loads it; false saves the adapter
-    alone, which is small and needs the model it was trained on."""
+    """Merge LoRA into the model's weights, so that anything can load the result; false saves only the adapter,
+    which is small but needs the base model."""
     learning_rate: float = Field(5e-6, gt=0)
-    """Peak learning rate of AdamW; the paper's for Mistral-7B is 5e-6."""
+    """Peak learning rate of AdamW; the paper uses 5e-6 for Mistral-7B."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the learning rate goes down; the paper does not say."""
+    """Learning rate schedule after warm-up; the paper does not say."""
     warmup_steps: int = Field(0, ge=0)
-    """Steps in which the learning rate rises from 0."""
+    """Steps over which the learning rate rises from 0."""
     batch_size: int = Field(16, ge=1)
-    """Haystacks in a global batch, split over the processes; the paper takes 16."""
+    """Haystacks (packed rows) per global batch, split across processes; the paper uses 16."""
     epochs: int = Field(2, ge=1)
-    """Passes over the haystacks; the paper makes 2."""
+    """Passes over the haystacks; the paper uses 2."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, a third more time, or half where most is frozen."""
+    """Recompute activations in the backward pass: less memory, a third more time, or half if most is frozen."""
     max_grad_norm: float = Field(1.0, gt=0)
-    """Gradients are clipped to this norm."""
+    """Maximum gradient norm; larger gradients are clipped."""
     checkpoint_steps: int = Field(10, ge=1)
-    """Steps between checkpoints, from which an interrupted training goes on."""
+    """Steps between checkpoints, from which interrupted training resumes."""
     check: Check | None = None
-    """A check on held-out haystacks; by default none, and the model is that of the last step."""
+    """A check on held-out haystacks; none by default, which keeps the model of the last step."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    """Where the metrics go besides `metrics.jsonl`."""
+    """Where to log metrics besides `metrics.jsonl`."""
 
     @field_validator("merge")
     @classmethod
@@ -138,19 +138,19 @@ class Train(Section):
 
 
 class Hosted(Section):
-    """Finetuning on a host's machines, with `needlework hosted`."""
+    """Finetuning by a hosting provider, with `needlework hosted`."""
 
     model: str | None = None
-    """The host's name of the model to finetune; `model.name` then only counts tokens."""
+    """The host's name for the model to finetune; `model.name` is then only used to count tokens."""
 
 
 class Recipe(Section):
     """A whole experiment."""
 
     description: str = ""
-    """One line that says what it is for."""
+    """What the recipe is for, in one line."""
     seed: int = Field(0, ge=0)
-    """Seed of data, training and benchmarks."""
+    """Seed for data, training and benchmarks."""
     model: Model = Model()
     data: Data = Data()
     train: Train = Train()

@@ -1,4 +1,4 @@
-"""Keys that may be absent: where only near duplicates of the asked key occur, the answer says that it does not.
+"""Keys that may be absent: the answer says so, although near duplicates of the asked key are there.
 
 Trains against invention: a model that is always asked for what is there learns to answer always, with the
 value of the key that resembles most. Present and absent keys are mixed and both have near duplicates, so
@@ -30,9 +30,9 @@ class Absent:
     """The parameters of the task."""
 
     absent_fraction: Fraction = 0.5
-    """Share of the asked keys that do not occur."""
+    """Probability that an asked key is absent, drawn for each needle."""
     digits: tuple[Annotated[int, Field(ge=1, le=6)], ...] = (3, 4)
-    """Digits of keys and values: their number is drawn first. At most 6, because the orders of a key are listed."""
+    """Digits in keys and values, at most 6 because all permutations of a key are enumerated; drawn uniformly."""
 
     def draft(
         self,

@@ -28,7 +28,7 @@ class Chain:
     hops: tuple[Annotated[int, Field(ge=2)], ...] = (2, 3, 4)
     """Lookups to the final value, drawn uniformly from these."""
     digits: tuple[PositiveInt, ...] = (3, 4)
-    """Digits of keys and values: their number is drawn first, then the number uniformly within it."""
+    """Digits in keys and values: their number is drawn uniformly, then the number within it."""
 
     def draft(
         self,

@@ -1,4 +1,4 @@
-"""Several values to collect: the asked key occurs in several dictionaries, and all of its values are the answer.
+"""Several values to collect: the asked key occurs in several dictionaries, and the answer lists all its values.
 
 Trains against stopping at the first find, or counting on one: the question does not say how many there
 are, so that the whole haystack must be searched.
@@ -26,7 +26,7 @@ class Collect:
     occurrences: tuple[Annotated[int, Field(ge=2)], ...] = (2, 3, 4)
     """Dictionaries that hold an asked key, drawn uniformly from these."""
     digits: tuple[PositiveInt, ...] = (3, 4)
-    """Digits of keys and values: their number is drawn first, then the number uniformly within it."""
+    """Digits in keys and values: their number is drawn uniformly, then the number within it."""
 
     def draft(
         self,

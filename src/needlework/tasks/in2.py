@@ -38,17 +38,16 @@ class IN2:
     """The parameters of the task."""
 
     source: str | None = None
-    """A file of questions with their passages, .json in SQuAD's form or .jsonl; by default the training half
-    of the embedded SQuAD."""
+    """A file of questions with their passages, .json in SQuAD format or .jsonl; by default the training half of the
+    embedded SQuAD."""
     distractors: str | None = None
-    """A folder of .txt files, or another such file, from which all other segments are taken; by default the
-    source."""
+    """A folder of .txt files, or another such file, for all other segments; by default the source."""
     segment_words: PositiveInt = 96
-    """Most words of a segment: 96 words are 128 tokens at 4/3 tokens a word (SmolLM2 takes 1.34 for this text)."""
+    """Maximum words in a segment: 96 are 128 tokens at 4/3 tokens per word (SmolLM2 takes 1.34 for this text)."""
     multi_fraction: Fraction = 0.2
-    """Share of needles that ask about several segments; FILM-7B's data had 0.3 of 1.4 million."""
+    """Share of needles that ask about several segments; in FILM-7B's data, 0.3 of 1.4 million."""
     multi_segments: tuple[Annotated[int, Field(ge=2)], ...] = (2, 3)
-    """Segments of such a needle, drawn uniformly from these."""
+    """Segments in such a needle, drawn uniformly from these."""
 
     def draft(
         self,

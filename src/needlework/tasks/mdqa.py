@@ -1,4 +1,4 @@
-"""Multi-document question answering, answered in a full sentence (arXiv 2406.19292, baseline MDQA).
+"""Questions over several documents, answered in a full sentence (arXiv 2406.19292, baseline MDQA).
 
 The prompt is the official one of Liu et al., *Lost in the Middle*. The paper finetunes on full sentences that
 hold the answer; ours is the sentence of the gold document that answers the question (see `support`). Documents
@@ -36,11 +36,10 @@ class MDQA:
     """The parameters of the task."""
 
     source: str | None = None
-    """A file of questions with their passages, .json in SQuAD's form or .jsonl; by default the training half
-    of the embedded SQuAD."""
+    """A file of questions with their passages, .json in SQuAD format or .jsonl; by default the training half of the
+    embedded SQuAD."""
     distractors: str | None = None
-    """A folder of .txt files, or another such file, from which all other documents are taken; by default the
-    source."""
+    """A folder of .txt files, or another such file, for all other documents; by default the source."""
 
     def draft(
         self,

@@ -1,4 +1,4 @@
-"""A mixture of tasks with weights: each haystack is one of theirs.
+"""A mixture of tasks with weights: each haystack comes from one of them.
 
 Trains against what finetuning on a single form brings: the model learns that form's surface (its
 template, its digits) instead of the search that all forms share.
@@ -28,7 +28,7 @@ class Mixture:
     """
 
     parts: dict[str, Any] = field(default_factory=lambda: {"simple_dict": 1, "records": 1})
-    """The weight of each task by name, or `{weight: 1, params: {…}}` for one with parameters."""
+    """Each task's weight by name, or `{weight: 1, params: {…}}` to set its parameters."""
 
     def __post_init__(self) -> None:
         # A mistake is told when the task is made, not at the first sample.

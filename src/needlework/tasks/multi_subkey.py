@@ -56,37 +56,37 @@ class MultiSubkey:
     """The parameters of the task, with the names they have in the official configurations."""
 
     template: bool = True
-    """Show the answer's form in the question. The answer trained on is the same with and without."""
+    """Show the form of the answer in the question. The training answer is the same either way."""
     keys_per_gold: PositiveInt = 2
     """Keys in a dictionary that holds a needle (gold_dict_size)."""
     keys_per_dict: tuple[PositiveInt, ...] = (2, 3)
     """Keys in any other dictionary, drawn uniformly from these (dict_size_range)."""
     subkeys_per_gold: PositiveInt = 3
-    """Subkeys of a gold key, all of which are asked for (gold_key_size)."""
+    """Subkeys in a gold key, all listed in the question (gold_key_size)."""
     subkeys_per_key: tuple[PositiveInt, ...] = (3, 4)
-    """Subkeys of any other key, drawn uniformly from these (key_size_range)."""
+    """Subkeys in any other key, drawn uniformly from these (key_size_range)."""
     common_subkeys: PositiveInt = 2
     """Subkeys of a gold key that other keys may share (common_subkey_size)."""
     has_common: Fraction = 0.5
     """Share of the other keys that may take common subkeys (prob_ng_has_common)."""
     per_common: Fraction = 0.5
-    """With what probability such a key takes each common subkey (prob_ng_per_common)."""
+    """Probability that such a key takes each common subkey (prob_ng_per_common)."""
     ordered_common: bool = False
-    """Keep the common subkeys side by side and in order, all or none (key_common_ordered)."""
+    """Keep the common subkeys adjacent and in order, all or none; needs `per_common` 1 (key_common_ordered)."""
     shuffle_query: bool = True
-    """Ask for the subkeys in another order than the key has them (key_prompt_shuffled)."""
+    """List the subkeys in another order than in the key (key_prompt_shuffled)."""
     subkey_digits: tuple[PositiveInt, ...] = (3,)
-    """Digits of a subkey: their number is drawn first, then the subkey uniformly within it (subkey_size_range)."""
+    """Digits in a subkey: their number is drawn uniformly, then the subkey within it (subkey_size_range)."""
     value_digits: tuple[PositiveInt, ...] = (4,)
-    """Digits of a value, drawn the same way (val_size_range)."""
+    """Digits in a value, drawn the same way (val_size_range)."""
     shuffle_names: bool = False
-    """Name the dictionaries 1..n in random order instead of ascending (name_random)."""
+    """Number the dictionaries 1..n in random order instead of ascending (name_random)."""
     first_fraction: Fraction = 0.05
     """Share of haystacks whose first needle is forced into the first dictionary (frac_0)."""
     front_fraction: Fraction = 0.03
-    """Share of haystacks whose first needle is forced among the first `front_size` (frac_top5)."""
+    """Share of haystacks whose first needle is forced into the first `front_size` dictionaries (frac_top5)."""
     front_size: PositiveInt = 7
-    """Dictionaries that count as the front: the official code takes 5 % of the samples, of which the paper has 150."""
+    """Number of dictionaries in the front: the official code takes 5 % of the samples, of which the paper has 150."""
 
     def draft(
         self,

@@ -1,4 +1,4 @@
-"""Multi-document question answering that restates the gold document first (arXiv 2406.19292, baseline MultidocQA).
+"""Questions over several documents, answered after restating the gold one (arXiv 2406.19292, baseline MultidocQA).
 
 After Yu, *Training With "Paraphrasing the Original Text"* (arXiv 2312.11193), whose answers first restate the
 original passage, in a model's words. There is no model here, so ours quotes the whole document; the wording

@@ -1,4 +1,4 @@
-"""Key-value retrieval among near duplicates: keys that differ from the asked one in a digit, or in the digits' order.
+"""Key-value retrieval among near duplicates: keys that differ from the asked one in a digit or in digit order.
 
 Trains against matching by resemblance. The authors of arXiv 2406.19292 found no gain where distractors
 are relevant, and hard, confusable ones are the best-motivated upgrade of such data (arXiv 2501.08248).
@@ -27,9 +27,9 @@ class NearDuplicates:
     """The parameters of the task."""
 
     template: bool = True
-    """Show the answer's form in the question. The answer trained on is the same with and without."""
+    """Show the form of the answer in the question. The training answer is the same either way."""
     digits: tuple[Annotated[int, Field(ge=1, le=6)], ...] = (3, 4)
-    """Digits of keys and values: their number is drawn first. At most 6, because the orders of a key are listed."""
+    """Digits in keys and values, at most 6 because all permutations of a key are enumerated; drawn uniformly."""
 
     def draft(
         self,

@@ -1,4 +1,4 @@
-"""Needle in a haystack: a sentence with a number, somewhere in running prose (arXiv 2406.19292, baseline).
+"""Needle in a haystack: a sentence with a number, somewhere in continuous prose (arXiv 2406.19292, baseline).
 
 After Kamradt's test, with numbers in the needle so that it teaches no fact; the paper does not give its needle,
 the wording is ours. A line is a sentence, so budgets are filled to within a sentence.

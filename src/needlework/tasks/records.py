@@ -1,4 +1,4 @@
-"""Fictional records in prose, asked in other words than they are written in, among siblings that differ in one name.
+"""Fictional records in prose, asked about in other words, among siblings that differ in one name.
 
 Trains against two failures of numeric key-value data. Models that match wording lose what a question
 paraphrases (NoLiMa, arXiv 2502.05167): here a question shares nothing with its record but names. And
@@ -37,7 +37,7 @@ class Records:
     kinds: tuple[Literal["person", "part", "order", "voyage"], ...] = ("person", "part", "order", "voyage")
     """Kinds of records in a haystack, drawn uniformly from these."""
     siblings: NonNegativeInt = 3
-    """Siblings of each record: they share one of its two names, and all that it is not asked for."""
+    """Siblings of each record, which share one of its two names and everything that is not asked for."""
 
     def draft(
         self,

@@ -1,4 +1,4 @@
-"""The same key in several dictionaries with different values, asked by dictionary.
+"""The same key in several dictionaries with different values; the question names the dictionary.
 
 Trains against taking the first, or the last, occurrence of what is asked: a model must bind the key to the
 dictionary that the question names, as in real text the same attribute is told of several things.
@@ -27,7 +27,7 @@ class SameKey:
     occurrences: Annotated[int, Field(ge=2)] = 3
     """Dictionaries that hold each asked key."""
     digits: tuple[PositiveInt, ...] = (3, 4)
-    """Digits of keys and values: their number is drawn first, then the number uniformly within it."""
+    """Digits in keys and values: their number is drawn uniformly, then the number within it."""
 
     def draft(
         self,

@@ -30,24 +30,24 @@ class SimpleDict:
     """The parameters of the task; the defaults are those of the official `simpledict` configuration."""
 
     template: bool = True
-    """Show the answer's form in the question. The answer trained on is the same with and without."""
+    """Show the form of the answer in the question. The training answer is the same either way."""
     keys_per_gold: PositiveInt = 3
     """Pairs in a dictionary that holds a needle."""
     keys_per_dict: tuple[PositiveInt, ...] = (3, 4)
     """Pairs in any other dictionary, drawn uniformly from these."""
     key_digits: tuple[PositiveInt, ...] = (3, 4)
-    """Digits of a key: the number of digits is drawn first, then the key uniformly within it."""
+    """Digits in a key: their number is drawn uniformly, then the key within it."""
     value_digits: tuple[PositiveInt, ...] = (3, 4)
-    """Digits of a value, drawn the same way."""
+    """Digits in a value, drawn the same way."""
     shuffle_names: bool = False
-    """Name the dictionaries 1..n in random order instead of ascending (official: name_random)."""
+    """Number the dictionaries 1..n in random order instead of ascending (official: name_random)."""
     first_fraction: Fraction = 0.05
     """Share of haystacks whose first needle is forced into the first dictionary (official: frac_0)."""
     front_fraction: Fraction = 0.03
-    """Share of haystacks whose first needle is forced among the first `front_size` (official: frac_top5)."""
+    """Share of haystacks whose first needle is forced into the first `front_size` (official: frac_top5)."""
     front_size: PositiveInt = 17
-    """Dictionaries that count as the front. The official code uses positions 0..16, 5 % of its number of
-    samples, although the name suggests 5 % of the dictionaries."""
+    """Number of dictionaries in the front. The official code uses positions 0..16: 5 % of its number of samples,
+    although the name suggests 5 % of the dictionaries."""
 
     def draft(
         self,
