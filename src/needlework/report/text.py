@@ -124,7 +124,7 @@ def verdict(comparison: Mapping[str, Any], haystacks: int | None = None) -> str:
 def _subject(comparison: Mapping[str, Any], haystacks: int | None) -> str:
     if haystacks is None:
         return f"Going from {model_name(comparison['before'])} to {model_name(comparison['after'])}"
-    return f"Finetuning on {haystacks:,} synthetic haystack{'' if haystacks == 1 else 's'}"
+    return f"Finetuning on {haystacks:,} haystack{'' if haystacks == 1 else 's'}"
 
 
 def _sentence(subject: str, words: dict[int, list[str]], safe: list[str], unsure: list[str]) -> str:
