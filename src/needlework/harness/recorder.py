@@ -126,7 +126,8 @@ def _to_line_end(request: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _stops(options: dict[str, Any]) -> list[str]:
     until = options["until"]
-    return [until] if isinstance(until, str) else until
+    # An empty stop, which some tasks have, ends nothing; lm-eval ignores it, too.
+    return [each for each in ([until] if isinstance(until, str) else until) if each]
 
 
 def _cut(text: str, until: Sequence[str]) -> str:
