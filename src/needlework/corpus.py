@@ -258,5 +258,9 @@ def _fault(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
     # pydantic's own words name a class of ours.
-    message = "it should be an object" if first["type"] == "model_type" else first["msg"].lower()
+    message = (
+        "it should be an object"
+        if first["type"] == "model_type"
+        else first["msg"].lower().removeprefix("value error, ")
+    )
     return f"{place}: {message}" if place else message

@@ -127,8 +127,8 @@ class Train(Section):
 
     @field_validator("merge")
     @classmethod
-    def _has_an_adapter(cls, merge: bool, told: ValidationInfo) -> bool:
-        if not merge and told.data.get("trainable") != "lora":
+    def _has_an_adapter(cls, merge: bool, info: ValidationInfo) -> bool:
+        if not merge and info.data.get("trainable") != "lora":
             raise ValueError("only LoRA has an adapter to save alone, so set trainable to lora")
         return merge
 
