@@ -57,12 +57,7 @@ def run(
     from needlework import pipeline
     from needlework.progress import Terminal
 
-    loaded = _recipe(recipe, set, data)
-    if dry_run:
-        cli_plan.print_plan(loaded, tflops)
-        return
-    folder = output or cli_data.default_folder(data.stem if data else recipe)
-    _interruptible()
+    loaded, folder = _begin(recipe, data, output, set, dry_run, tflops)
     cli_compare.print_comparison(pipeline.run(loaded, folder, Terminal()))
     print(f"Report: {folder / 'report.html'}")
 
@@ -80,14 +75,10 @@ def finetune(
     from needlework import pipeline, processes
     from needlework.progress import Terminal
 
-    loaded = _recipe(recipe, set, data)
-    if dry_run:
-        cli_plan.print_plan(loaded, tflops)
-        return
-    _interruptible()
-    folder = pipeline.finetune(loaded, output or cli_data.default_folder(data.stem if data else recipe), Terminal())
+    loaded, folder = _begin(recipe, data, output, set, dry_run, tflops)
+    model = pipeline.finetune(loaded, folder, Terminal())
     if processes.is_first():
-        print(f"Model: {folder}")
+        print(f"Model: {model}")
 
 
 app.command()(cli_evaluate.evaluate)
@@ -112,11 +103,11 @@ def generate(
         Path | None,
         typer.Option("--official", metavar="FILE", help="A configuration of the paper's own code, instead."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Whose tokenizer counts tokens; default: the recipe's.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Bound of prompt and answer.")] = None,
-    num_haystacks: Annotated[int | None, typer.Option(help="Haystacks.")] = None,
-    needles: Annotated[int | None, typer.Option(help="Needles in each haystack.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the dataset.")] = None,
+    model: cli_data.Tokenizer = None,
+    max_tokens: cli_data.MaxTokens = None,
+    num_haystacks: Annotated[int | None, typer.Option(help="Number of haystacks.")] = None,
+    needles: cli_data.Needles = None,
+    seed: cli_data.Seed = None,
     format: Annotated[str, typer.Option(help="`needlework list formats` shows them.")] = "messages",
     conversation: Annotated[bool, typer.Option("--conversation", help="One row of all needles, in turn.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes of this machine.")] = 1,
@@ -173,11 +164,21 @@ def _generate_official(path: Path, output: Path, model: str | None, seed: int | 
     print(f"{manifest['rows']} rows: {output}")
 
 
-def _recipe(name: str, overrides: list[str] | None, data: Path | None = None) -> Recipe:
+def _begin(
+    recipe: str, data: Path | None, output: Path | None, set: list[str] | None, dry_run: bool, tflops: float | None
+) -> tuple[Recipe, Path]:
+    """Return the recipe and the folder of a run; a dry run ends here, with its plan printed."""
     from needlework import own_data
     from needlework import recipe as recipes
 
-    return cli_data.checked(recipes.load(name, [*(own_data.overrides(data) if data else []), *(overrides or [])]))
+    if tflops and not dry_run:
+        raise UserError("--tflops goes with --dry-run, whose estimate it is for.")
+    loaded = cli_data.checked(recipes.load(recipe, [*(own_data.overrides(data) if data else []), *(set or [])]))
+    if dry_run:
+        cli_plan.print_plan(loaded, tflops)
+        raise typer.Exit
+    _interruptible()
+    return loaded, output or cli_data.default_folder(data.stem if data else recipe)
 
 
 def _interruptible() -> None:

@@ -22,7 +22,7 @@ Source = Annotated[
 Tokenizer = Annotated[str | None, typer.Option("--model", help="Whose tokenizer counts; default: the recipe's.")]
 MaxTokens = Annotated[int | None, typer.Option(help="Bound of prompt and answer.")]
 Needles = Annotated[int | None, typer.Option(help="Needles in each haystack.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of the dataset.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the dataset.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change a value of the recipe.")]
 
 
