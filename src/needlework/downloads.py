@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from http.client import HTTPException
 from pathlib import Path
@@ -11,7 +10,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 from needlework.errors import DataError
-from needlework.storage import write_chunks
+from needlework.storage import cache_folder, write_chunks
 
 TIMEOUT = 60.0
 """Seconds without a byte from the server."""
@@ -28,10 +27,9 @@ def local(source: str) -> Path:
     """
     if not source.lower().startswith(("http://", "https://")):
         return Path(source)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "needlework"
     # Files of one name at different addresses are different files.
     name = Path(re.split(r"[?#]", source)[0]).name
-    path = cache / hashlib.sha256(source.encode()).hexdigest()[:16] / name
+    path = cache_folder() / hashlib.sha256(source.encode()).hexdigest()[:16] / name
     if not path.exists():
         write_chunks(path, [_download(source)])
     return path

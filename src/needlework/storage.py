@@ -14,6 +14,11 @@ from typing import Any
 from needlework.errors import DataError, UserError
 
 
+def cache_folder() -> Path:
+    """Return the folder of downloads, kept answers and the unpacked model: Needlework's in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "needlework"
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file under a temporary name, then give it its own."""
     write_chunks(path, [text.encode()])

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from needlework.inference.backend import Answer, Ask
+from needlework.storage import cache_folder
 
 
 def default_folder() -> Path:
     """Return where answers are kept: in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "needlework" / "answers"
+    return cache_folder() / "answers"
 
 
 class AnswerCache:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from needlework.errors import ModelError
 from needlework.memory import release
+from needlework.storage import cache_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerFast
@@ -87,8 +88,7 @@ def read_config() -> PreTrainedConfig:
 
 
 def _target() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "needlework" / f"{NAME}-{VERSION}"
+    return cache_folder() / f"{NAME}-{VERSION}"
 
 
 def _package_folder() -> Path:

@@ -150,6 +150,21 @@ def listed(parts: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Return each label once: "0%", "25%", "100%" and "1", "10" sorted as numbers, names as they came."""
+    found = list(dict.fromkeys(labels))
+    return sorted(found, key=lambda label: float(label.rstrip("%"))) if all(map(is_number, found)) else found
+
+
+def is_number(label: str) -> bool:
+    """Whether a label is a number or a percentage."""
+    try:
+        float(label.rstrip("%"))
+    except ValueError:
+        return False
+    return True
+
+
 def in_sentence(title: str) -> str:
     """Return a title as it reads inside a sentence: its first letter small, unless it opens an acronym or a name."""
     first = title.partition(" ")[0]
