@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from needlework.cli_compare import print_comparison
 from needlework.cli_data import Set, checked, default_folder
 from needlework.errors import UserError
 
@@ -95,13 +96,10 @@ def evaluate(
     yes: Yes = False,
 ) -> None:
     """Ask the recipe's benchmarks; with both sides there, compare."""
-    from rich.console import Console
-
     from needlework import hosted, pipeline
     from needlework.evaluation import DONE
     from needlework.interrupt import exit_on_interrupt
     from needlework.progress import Terminal
-    from needlework.report.table import table
 
     if side not in get_args(hosted.Side):
         raise UserError(f"there is no side {side!r}. Known: {', '.join(get_args(hosted.Side))}.")
@@ -110,7 +108,7 @@ def evaluate(
     hosted.evaluate(run, side, _confirm(yes), progress, model=model, concurrency=concurrency)  # type: ignore[arg-type]
     print(f"Answers: {run / side}")
     if all((run / each / DONE).exists() for each in get_args(hosted.Side)):
-        Console(highlight=False).print(table(pipeline.compare(run / "before", run / "after", run)))
+        print_comparison(pipeline.compare(run / "before", run / "after", run))
         print(f"Report: {pipeline.report(run, progress)}")
 
 
