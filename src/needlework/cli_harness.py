@@ -25,6 +25,7 @@ def tasks_dir(
     from needlework.benchmark_settings import MEASURES, choose
     from needlework.evaluation import build_benchmarks
     from needlework.harness.export import write_tasks
+    from needlework.models import embedded
     from needlework.models.loading import adapted_by, load_config
 
     loaded = recipes.load(recipe, set or [])
@@ -45,11 +46,5 @@ def tasks_dir(
     if config.system is not None:
         options += ["--system_instruction", config.system]
     base = adapted_by(model)
-    weights = f"pretrained={_path(base)},peft={model}" if base else f"pretrained={_path(model)}"
+    weights = f"pretrained={embedded.located(base or model)}" + (f",peft={model}" if base else "")
     print(shlex.join(["lm_eval", "run", *options, "--model", "hf", "--model_args", weights]))
-
-
-def _path(model: str) -> str:
-    from needlework.models import embedded
-
-    return str(embedded.folder()) if model == embedded.NAME else model

@@ -54,7 +54,7 @@ def build(
         return uuids.from_file(file, depths, haystacks, seed)
     made: list[Haystack] = []
     places: dict[str, str] = {}
-    drawn = _task(task, template)
+    drawn: Task = uuids.Uuids() if task == "uuid" else make_task(task, {"template": template})
     for length in lengths:
         for number in range(haystacks):
 
@@ -69,12 +69,6 @@ def build(
             places |= {needle.id: f"{depth:.0%}" for needle, depth in zip(haystack.needles, depths, strict=True)}
     form = FORMS[task]
     return Benchmark("kv", made, form.score, form.titles, form.max_new_tokens, places=places)
-
-
-def _task(name: Kind, template: bool) -> Task:
-    if name == "uuid":
-        return uuids.Uuids()
-    return make_task(name, {"template": template})
 
 
 def score(needle: Needle, output: str) -> dict[str, bool]:

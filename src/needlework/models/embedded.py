@@ -45,6 +45,11 @@ def folder() -> Path:
     return _target()
 
 
+def located(name: str) -> str:
+    """Return where to load a model from: the embedded one's folder, or else its name."""
+    return str(folder()) if name == NAME else name
+
+
 def is_converted() -> bool:
     """Return whether the embedded model was converted before."""
     return _target().is_dir()

@@ -122,7 +122,7 @@ def _load_adapted(base: str, name: str, trust_remote_code: bool) -> PreTrainedMo
 
 def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
     quiet()
-    path = str(embedded.folder()) if name == embedded.NAME else name
+    path = embedded.located(name)
     looks_local = os.sep in path and (path.startswith((".", os.sep, "~")) or path.count("/") != 1)
     if looks_local and not Path(path).expanduser().is_dir():
         raise ModelError(f"there is no model folder {path}. Give a folder, a Hugging Face id or {embedded.NAME}.")
