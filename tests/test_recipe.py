@@ -129,7 +129,7 @@ def test_a_wrong_key_or_value_is_one_sentence(override: str, message: str) -> No
             "a: [",
             "is not YAML: while parsing a flow node, expected the node content, but found '<stream end>' (",
         ),
-        ("data: {needles: 1}\ndata: {haystacks: 2}", "is not YAML: the key data stands twice"),
+        ("data: {needles: 1}\ndata: {haystacks: 2}", "is not YAML: the key data occurs twice"),
         ("seed: 2026-13-45", "is not YAML: month must be in 1..12"),
         (3000 * "[", "is not YAML: it is nested too deeply"),
         ("a: !!python/object:os.x {}", "not YAML"),

@@ -1,4 +1,4 @@
-"""What can be set of each benchmark, with defaults and help: the section `evaluate` of a recipe.
+"""The settings of each benchmark, with defaults and help: the section `evaluate` of a recipe.
 
 The first line of a section is what `needlework list benchmarks` says of it.
 """
@@ -73,12 +73,12 @@ class NIAH(Section):
 
 
 class Own(Section):
-    """Your own haystacks, as training takes them: `needlework evaluate MODEL --data FILE`."""
+    """Your own haystacks, in the format of training data: `needlework evaluate MODEL --data FILE`."""
 
     file: str
     """The haystacks (docs/own-data.md)."""
     haystacks: int | None = Field(None, ge=1)
-    """So many of them, drawn by the seed; by default all."""
+    """How many of them, drawn by the seed; by default all."""
     max_new_tokens: int = Field(100, ge=1)
     """Longest answer."""
 
@@ -109,7 +109,7 @@ class FLenQA(Section):
     source: str | None = None
     """A folder of .txt files for the prose; by default the half of the embedded text that is only evaluated on."""
     official_normalization: bool = False
-    """Score with the slip of the authors' code, which leaves punctuation in: `not "true"` then counts as true."""
+    """Reproduce the bug of the authors' code, which leaves punctuation in: `not "true"` then counts as true."""
 
 
 class Knowledge(Section):
@@ -131,7 +131,7 @@ class Grounding(Section):
 
 
 class KnownUnknowns(Section):
-    """Questions that nobody can answer, and as many that one can: 46, each asked with its choices in both orders."""
+    """Questions that nobody can answer, and as many with an answer: 46, each asked with its choices in both orders."""
 
 
 class General(Section):
@@ -140,15 +140,15 @@ class General(Section):
     tasks: tuple[str, ...] = Field(("mmlu", "hellaswag", "gsm8k", "triviaqa", "nq_open"), min_length=1)
     """Its tasks or groups; each is a benchmark of its own."""
     limit: int | None = Field(500, ge=1)
-    """Questions asked of each, drawn by the seed; with null all."""
+    """Questions asked of each, drawn by the seed; null asks all."""
     fewshot: int | None = Field(None, ge=0)
     """Examples shown before the question; by default each task's own number."""
     batch_size: int = Field(8, ge=1)
-    """Prompts computed together."""
+    """Prompts per batch."""
     chat_template: bool = False
     """Ask in the model's chat template; published numbers mostly do without."""
     include_path: str | None = None
-    """A folder of task files, which come before those of lm-evaluation-harness."""
+    """A folder of task files, which take precedence over those of lm-evaluation-harness."""
 
 
 class Perplexity(Section):
@@ -206,11 +206,11 @@ class Heads(Section):
 
 
 MEASURES = ("perplexity", "drift", "token_loss", "heads")
-"""What is read from the model itself, where the others ask it."""
+"""Read from the model itself, where benchmarks ask it questions."""
 
 
 class Evaluate(Section):
-    """The benchmarks, asked before and after. Those left out are not asked."""
+    """The benchmarks to run before and after. Those left out are not run."""
 
     kv: KV | None = None
     mdqa: MDQA | None = None
@@ -239,7 +239,7 @@ def sections() -> dict[str, type[Section]]:
 
 
 def choose(given: Evaluate, names: Sequence[str]) -> Evaluate:
-    """Return the benchmarks of some names, with the settings of a recipe or their defaults; all of its for no name.
+    """Return the named benchmarks, with the settings of a recipe or their defaults; without names all of the recipe's.
 
     Raises:
         RecipeError: If there is no benchmark of a name, or it lacks a setting.

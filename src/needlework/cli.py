@@ -27,21 +27,19 @@ app = typer.Typer(
 )
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a YAML file.")]
-Data = Annotated[
-    Path | None, typer.Option("--data", metavar="FILE", help="Train on these haystacks of your own instead.")
-]
+Data = Annotated[Path | None, typer.Option("--data", metavar="FILE", help="Train on your own haystacks instead.")]
 Set = cli_data.Set
-Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the results.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe, what it takes, and stop.")]
+Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder for the results.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and what it takes, then stop.")]
 Tflops = Annotated[
     float | None,
-    typer.Option(min=0.001, max=1e6, help="With --dry-run: 10^12 operations a second of your GPU, for its time."),
+    typer.Option(min=0.001, max=1e6, help="With --dry-run: TFLOP/s of your GPU, to estimate the time."),
 ]
 
 UNWRITABLE = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EFBIG")}
 UNUSABLE = {getattr(errno, name) for name in ("ENOTDIR", "EEXIST", "EISDIR", "ENOENT", "ENAMETOOLONG", "ELOOP")}
-"""What an operating system has against writing, and against a path, which may only be read: ENOENT also where a folder
-cannot be made, as in /proc."""
+"""Errors of writing, and of a path that cannot be used even if it is only read. ENOENT also comes where a folder cannot
+be made, as in /proc."""
 
 
 @app.command()
@@ -71,7 +69,10 @@ def finetune(
     dry_run: DryRun = False,
     tflops: Tflops = None,
 ) -> None:
-    """Finetune the recipe's model on its synthetic haystacks, or on your own; torchrun and accelerate may launch it."""
+    """Finetune the recipe's model on its haystacks, or on your own.
+
+    torchrun and accelerate launch may start it in several processes.
+    """
     from needlework import pipeline, processes
     from needlework.progress import Terminal
 
@@ -86,7 +87,7 @@ app.command()(cli_evaluate.evaluate)
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
-    """Draw the report of a run again."""
+    """Write the report of a run again."""
     from needlework import pipeline
     from needlework.progress import Terminal
 
@@ -95,23 +96,25 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> Non
 
 @app.command()
 def generate(
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the files.")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the files.")],
     source: Annotated[
         str | None, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")
     ] = None,
     official: Annotated[
         Path | None,
-        typer.Option("--official", metavar="FILE", help="A configuration of the paper's own code, instead."),
+        typer.Option("--official", metavar="FILE", help="Use a configuration file of the paper's code instead."),
     ] = None,
     model: cli_data.Tokenizer = None,
     max_tokens: cli_data.MaxTokens = None,
     num_haystacks: Annotated[int | None, typer.Option(help="Number of haystacks.")] = None,
     needles: cli_data.Needles = None,
     seed: cli_data.Seed = None,
-    format: Annotated[str, typer.Option(help="`needlework list formats` shows them.")] = "messages",
-    conversation: Annotated[bool, typer.Option("--conversation", help="One row of all needles, in turn.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes of this machine.")] = 1,
-    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster that makes them instead.")] = None,
+    format: Annotated[str, typer.Option(help="Format of the rows; see `needlework list formats`.")] = "messages",
+    conversation: Annotated[
+        bool, typer.Option("--conversation", help="One row per haystack, all needles in turn.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes on this machine.")] = 1,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Generate on this Ray cluster instead.")] = None,
     set: Set = None,
 ) -> None:
     """Write synthetic haystacks as training data."""
@@ -188,12 +191,12 @@ def _interruptible() -> None:
 
 
 def main() -> None:
-    """Run the command line; what the user can mend is one sentence and exit code 2."""
+    """Run the command line; an error that the user can fix is one sentence and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that is not of UTF-8 shows what it can.
+        # A terminal without UTF-8 shows what it can.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    # As a path it would mean the current folder, which a variable of the shell that is not set should not.
+    # An empty path would mean the current folder, but mostly comes from a shell variable that is not set.
     if empty := [each for each in sys.argv[1:] if not each or re.fullmatch(r"--[\w-]+=", each)]:
         _fail(f"the argument {empty[0]!r} is empty.")
     try:
@@ -210,7 +213,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    # It may quote a server or a file, which terminals should not obey.
+    # It may quote a server or a file, whose control characters a terminal would obey.
     text = "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in message)
     print(f"needlework: {text}", file=sys.stderr)
     sys.exit(2)

@@ -13,13 +13,16 @@ from needlework.errors import UserError
 
 
 def tasks_dir(
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the task files.")],
-    model: Annotated[str, typer.Option(help="The model that will be asked; its tokenizer counts the lengths.")],
-    benchmarks: Annotated[str, typer.Option(help="Names, separated by commas; default: the recipe's.")] = "",
-    recipe: Annotated[str, typer.Option(help="The recipe whose benchmarks are written.")] = "smollm2-135m",
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the task files.")],
+    model: Annotated[str, typer.Option(help="Model to be evaluated; its tokenizer counts the lengths.")],
+    benchmarks: Annotated[str, typer.Option(help="Comma-separated names; default: the recipe's.")] = "",
+    recipe: Annotated[str, typer.Option(help="Recipe with the benchmarks and their settings.")] = "smollm2-135m",
     set: Set = None,
 ) -> None:
-    """Write benchmarks as tasks of lm-evaluation-harness, for its --include_path."""
+    """Write benchmarks as tasks of lm-evaluation-harness.
+
+    Its --include_path takes the folder.
+    """
     from needlework import pipeline
     from needlework import recipe as recipes
     from needlework.benchmark_settings import MEASURES, choose
@@ -34,7 +37,7 @@ def tasks_dir(
     if chosen.general:
         raise UserError("general is lm-evaluation-harness's own already. Leave it out of --benchmarks.")
     if measured := [name for name in MEASURES if getattr(chosen, name)]:
-        raise UserError(f"{measured[0]} is read from a model's weights, and asks nothing. Name others in --benchmarks.")
+        raise UserError(f"{measured[0]} is read from a model's weights and asks nothing. Leave it out of --benchmarks.")
     config = loaded.model.model_copy(update={"name": model})
     renderer = pipeline.make_renderer(config)
     text = load_config(model, trust_remote_code=config.trust_remote_code).get_text_config()

@@ -8,14 +8,14 @@ import yaml
 
 
 class Loader(yaml.SafeLoader):
-    """Reads plain YAML; a key that stands twice is an error, where PyYAML would drop the first without a word."""
+    """Reads plain YAML; a key that occurs twice is an error, where PyYAML would silently drop the first."""
 
 
 def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[str] = set()
     for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
         if key.value in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} occurs twice", key.start_mark)
         seen.add(key.value)
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)

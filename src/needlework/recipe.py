@@ -41,9 +41,9 @@ class Data(Section):
     """The haystacks to train on: those of a synthetic task, or of a file."""
 
     file: str | None = None
-    """A file of your own haystacks (docs/own-data.md), all of which take the place of a task's."""
+    """A file of your own haystacks (docs/own-data.md), which replace those of a task."""
     sha256: str | None = None
-    """The checksum of `file`; a run notes it, and refuses to go on with another content."""
+    """The checksum of `file`; a run records it, and does not continue if the file has changed."""
     task: str = "simple_dict"
     """The task; `needlework list tasks` shows them."""
     params: dict[str, Any] = Field({})
@@ -51,10 +51,10 @@ class Data(Section):
     haystacks: int = Field(350, ge=1, le=sys.maxsize)
     """Haystacks; the paper takes 350."""
     needles: int = Field(8, ge=1)
-    """Needles asked of each haystack; the paper asks 1, ours share the context. Of a file's, so many at most in
-    a row: a haystack with more is several rows."""
+    """Needles asked of each haystack; the paper asks 1, ours share the context. With `file`, the most in one
+    row: a haystack with more becomes several rows."""
     max_tokens: int = Field(4096, ge=1, le=10**8)
-    """Upper bound of a haystack's rendered prompt and longest answer, counted with the model's tokenizer."""
+    """Upper bound on a haystack's rendered prompt plus longest answer, counted with the model's tokenizer."""
     items: tuple[int, int] | None = None
     """Fewest and most items, drawn uniformly; by default as many as `max_tokens` allows."""
 
@@ -84,14 +84,14 @@ class Data(Section):
 
 
 class Check(Section):
-    """A check on held-out haystacks during the finetuning, by which the best model is kept."""
+    """A check on held-out haystacks during the finetuning, which decides which model is kept."""
 
     steps: int = Field(10, ge=1)
     """Optimizer steps between checks; there is one after the last step, too."""
     needles: int = Field(64, ge=1)
-    """Needles asked, at least; haystacks hold as many as those of the training."""
+    """Fewest needles asked; each haystack holds as many as in training."""
     target: float | None = Field(0.95, gt=0, le=1)
-    """Share of values found at which training stops; with null it goes on to its end."""
+    """Share of values found at which training stops; with null it never stops early."""
 
 
 class Train(Section):
@@ -102,14 +102,14 @@ class Train(Section):
     lora_rank: int = Field(16, ge=1)
     """Rank of the LoRA matrices."""
     merge: bool = True
-    """Add what LoRA learned to the model's weights, so that all that loads models loads it; false saves the adapter
-    alone, which is small and needs the model it was trained on."""
+    """Merge what LoRA learned into the model's weights, so that any library loads it; false saves the adapter alone,
+    which is small and needs the model it was trained on."""
     learning_rate: float = Field(5e-6, gt=0)
     """Peak learning rate of AdamW; the paper's for Mistral-7B is 5e-6."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the learning rate goes down; the paper does not say."""
+    """How the learning rate decays; the paper does not say."""
     warmup_steps: int = Field(0, ge=0)
-    """Steps in which the learning rate rises from 0."""
+    """Steps over which the learning rate rises from 0."""
     batch_size: int = Field(16, ge=1)
     """Haystacks in a global batch, split over the processes; the paper takes 16."""
     epochs: int = Field(2, ge=1)
@@ -119,11 +119,11 @@ class Train(Section):
     max_grad_norm: float = Field(1.0, gt=0)
     """Gradients are clipped to this norm."""
     checkpoint_steps: int = Field(10, ge=1)
-    """Steps between checkpoints, from which an interrupted training goes on."""
+    """Steps between checkpoints, from which an interrupted training resumes."""
     check: Check | None = None
     """A check on held-out haystacks; by default none, and the model is that of the last step."""
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    """Where the metrics go besides `metrics.jsonl`."""
+    """Where to log metrics in addition to `metrics.jsonl`."""
 
     @field_validator("merge")
     @classmethod
@@ -133,15 +133,15 @@ class Train(Section):
         return merge
 
     def steps(self, rows: int) -> int:
-        """Return the optimizer steps on so many rows; the last batch of an epoch may be smaller."""
+        """Return the number of optimizer steps for `rows` rows; the last batch of an epoch may be smaller."""
         return -(-rows // self.batch_size) * self.epochs
 
 
 class Hosted(Section):
-    """Finetuning on a host's machines, with `needlework hosted`."""
+    """Finetuning at a hosting provider, with `needlework hosted`."""
 
     model: str | None = None
-    """The host's name of the model to finetune; `model.name` then only counts tokens."""
+    """The host's name for the model to finetune; `model.name` then only counts tokens."""
 
 
 class Recipe(Section):
