@@ -1,4 +1,4 @@
-"""Files by path or address: what stands at an address is downloaded once, and then read from a cache."""
+"""Files by path or address; a file at an address is downloaded once and then read from a cache."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _download(address: str) -> bytes:
     except URLError as error:
         reason = str(error.reason)
     except (HTTPException, OSError, ValueError) as error:
-        # An address that is none is a ValueError.
+        # A malformed address raises a ValueError.
         reason = str(error) or type(error).__name__
     else:
         return content

@@ -1,4 +1,4 @@
-"""What a run was made with, so that another can be made like it."""
+"""What a run was made with, so that it can be reproduced."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The whole experiment, stage by stage. The one file that knows them all.
 
-Stages meet at files: each writes its marker last, and one whose marker is there is not run again.
+Stages communicate through files: each writes its marker last, and is not run again once that is there.
 """
 
 from __future__ import annotations
@@ -137,8 +137,8 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     from needlework.train.samples import supervised
     from needlework.train.trainer import finetune as train
 
-    told = recipe.train.model_dump(exclude={"check"})
-    settings = TrainSettings(**told, precision=cast(Any, recipe.model.precision), seed=recipe.seed)
+    chosen = recipe.train.model_dump(exclude={"check"})
+    settings = TrainSettings(**chosen, precision=cast(Any, recipe.model.precision), seed=recipe.seed)
     data, check = training_data(recipe, renderer), recipe.train.check
     held_out = HeldOut(data.held_out(check.needles), steps=check.steps, target=check.target) if check else None
     steps = recipe.train.steps(len(data))
@@ -218,7 +218,7 @@ def _settle(recipe: Recipe, output: Path) -> Recipe:
     from needlework.own_data import pin
 
     path = output / "recipe.yaml"
-    # A recipe of which nothing was made, because it had a mistake, may be mended in place.
+    # Before any stage has begun, a recipe with a mistake may be corrected in place.
     if path.exists() and any((output / stage).exists() for stage in ("before", "train", "after")):
         saved = recipes.load(path)
         recipe = pin(recipe, saved)

@@ -1,4 +1,4 @@
-"""YAML as people write it: plain values, and no key twice."""
+"""Plain YAML: values without tags, and no key twice."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def parse(text: str, loader: type[Loader] = Loader) -> Any:
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise ValueError(f"{', '.join(parts)}{place}") from None
     except (yaml.YAMLError, ValueError) as error:
-        # PyYAML's own error does not cover a date that is none.
+        # PyYAML raises a bare ValueError for an impossible date.
         raise ValueError(" ".join(str(error).split())) from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

@@ -53,12 +53,12 @@ class ContextError(RemoteError):
 
 
 def connect(base_url: str, variable: str, *, keyless: bool = False, timeout: float | None = None) -> OpenAI:
-    """Return a client of a server, with the key that stands in an environment variable.
+    """Return a client of a server, with the key from an environment variable.
 
     Args:
         base_url: The server's address.
         variable: The environment variable.
-        keyless: Go on without a key, as servers of one's own take it.
+        keyless: Go on without a key, which self-hosted servers mostly do not ask for.
         timeout: Seconds without a byte from the server, where they are not `TIMEOUT`.
 
     Raises:
@@ -167,10 +167,10 @@ def _clean(text: str, client: OpenAI) -> str:
 
 
 class Pace:
-    """Lets threads through one after the other, so many in a minute.
+    """Lets threads through one at a time, at a limited rate.
 
     Args:
-        per_minute: How many; None lets all through.
+        per_minute: How many a minute; None sets no limit.
     """
 
     def __init__(self, per_minute: float | None) -> None:

@@ -1,4 +1,4 @@
-"""What settings are made of: typed keys with their help, and one sentence about the first that is wrong."""
+"""The building blocks of settings: typed keys with their help, and one sentence about the first that is wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A part of a recipe. Unknown keys are errors, so that no setting is ignored without a word."""
+    """A part of a recipe. Unknown keys are errors, so that no setting is silently ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -74,6 +74,6 @@ def _fields(section: Any, path: tuple[int | str, ...]) -> list[str]:
 
 
 def suggest(name: str, known: list[str]) -> str:
-    """Say which known name is nearest, or which there are; to stand behind a sentence."""
+    """Return a sentence to append to an error: the nearest known name, or all of them."""
     close = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."

@@ -131,7 +131,7 @@ def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
     except Exception as error:
         # Each library has its own errors for a file that it cannot read or that does not fit the others.
         first, *others = str(error).strip().splitlines() or [type(error).__name__]
-        # What is wrong stands behind a colon, as where torch lists matrices of another shape.
+        # The reason follows a colon, as where torch lists matrices of another shape.
         reason = others[-1].strip() if others and first.endswith(":") else first
         if "ignore_mismatched_sizes" in reason:
             reason = "its weights are not of the sizes that its config.json gives."
@@ -152,8 +152,8 @@ def license_of(name: str) -> dict[str, str]:
     except (OSError, ValueError, EntryNotFoundError, YAMLError):
         # No card, no network, or a card that cannot be read: not worth a training that has just been finished.
         return {}
-    told = {key: getattr(card.data, key, None) for key in ("license", "license_name", "license_link")}
-    return {key: value for key, value in told.items() if isinstance(value, str)}
+    given = {key: getattr(card.data, key, None) for key in ("license", "license_name", "license_link")}
+    return {key: value for key, value in given.items() if isinstance(value, str)}
 
 
 def quiet() -> None:
