@@ -67,7 +67,7 @@ def build_measures(
         backend: Of the model.
 
     Raises:
-        UserError: If a text does not fit the model's context, or there is not so much text.
+        UserError: If a text does not fit the model's context, or there is too little text.
     """
     from needlework.measures import Measure, heads, perplexity, token_loss
 

@@ -72,24 +72,23 @@ def build(
 
 
 def score(needle: Needle, output: str) -> dict[str, bool]:
-    """Score the value, and the value with its dictionary, by the first numbers behind the key.
+    """Score the value, and the value with its dictionary, by the first numbers after the key.
 
     The first number that is not the key itself counts as the value, the next as the dictionary: an output that
     lists a whole dictionary does not find the value by accident. One that names the dictionary first misses, too,
-    because it may be the beginning of such a list. 5,921 is read as one
-    number and as two.
+    because it may be the beginning of such a list. 5,921 is read as one number and as two.
     """
     key, value, name = re.findall(r"\d+", needle.answer)
 
     def found(said: list[str]) -> dict[str, bool]:
-        behind = [*dropwhile(key.__eq__, said)]
-        return {"value": behind[:1] == [value], "whole": behind[:2] == [value, name]}
+        after = [*dropwhile(key.__eq__, said)]
+        return {"value": after[:1] == [value], "whole": after[:2] == [value, name]}
 
     return _either(found, output)
 
 
 def score_subkeys(needle: Needle, output: str) -> dict[str, bool]:
-    """Score the value, and the whole answer: key, value and dictionary, by the first numbers behind the subkeys.
+    """Score the value, and the whole answer: key, value and dictionary, by the first numbers after the subkeys.
 
     As in `score`, numbers that were asked for are passed over, whether they repeat the question or are the key.
     """

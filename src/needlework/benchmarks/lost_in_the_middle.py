@@ -1,6 +1,6 @@
 """The official files of Liu et al., *Lost in the Middle* (github.com/nelson-liu/lost-in-the-middle), read and checked.
 
-Fields that scoring and prompts do not need are ignored, those they need are asked for.
+Fields that prompts and scoring do not need are ignored; those they need are required.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The user's own haystacks: the record that training takes, asked and scored (docs/own-data.md)."""
+"""The user's own haystacks, in the format of training data, asked and scored (docs/own-data.md)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def build(*, file: str, haystacks: int | None, max_new_tokens: int, seed: int) -
 
     Args:
         file: Haystacks as JSONL. A `meta.length` is the length they are tabulated by.
-        haystacks: So many of them, drawn by the seed and asked in the order of the file; all where None.
+        haystacks: How many of them, drawn by the seed and asked in the order of the file; all where None.
         max_new_tokens: Longest answer.
         seed: Chooses the haystacks.
 

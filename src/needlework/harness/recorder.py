@@ -26,7 +26,7 @@ class Recorder(LM):  # type: ignore[misc]
     """lm-eval's own model of transformers, on weights that are loaded already.
 
     Where lm-eval ends an answer at a newline or at punctuation, it is read on to the newline: lm-eval is given the
-    part it asks for, and `full` the whole line, in which an answer may come behind other words.
+    part it asks for, and `full` the whole line, in which an answer may follow other words.
 
     Args:
         backend: Holds model and tokenizer.

@@ -52,8 +52,8 @@ def measurements(model: PreTrainedModel, renderer: Renderer, haystacks: Sequence
 def parts(answer: str, ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return for each token of a completion which part of the answer it is.
 
-    It is `key`, `value` or `dictionary` where it holds any of that number's digits, `end` behind the answer
-    (the end of turn), and else `template`.
+    It is `key`, `value` or `dictionary` where it holds any of that number's digits, `end` after the answer
+    (the end of turn), and otherwise `template`.
 
     Raises:
         ModelError: If the tokenizer does not give the answer back.

@@ -56,7 +56,7 @@ def is_converted() -> bool:
 
 
 def notice(name: str) -> str:
-    """Return what to tell who waits for a model to be loaded; nothing where that is quick."""
+    """Return a notice for users who wait for a model to be loaded; empty where that is quick."""
     return (
         f"Unpacking the embedded model {NAME}, once: about half a minute" if name == NAME and not is_converted() else ""
     )

@@ -69,7 +69,7 @@ def positions(name: str, title: str, found: Rates, axis: str) -> Figure:
             base.mark_point(size=70, filled=True, opacity=1, xOffset=shift).encode(y=y),
         ]
     ordered = {label: {place: table[place] for place in places if place in table} for label, table in found.items()}
-    alt_text = f"{title}, accuracy by {in_sentence(axis)}. {told(ordered, 'accuracy', percent)}."
+    alt_text = f"{title}, accuracy by {in_sentence(axis)}. {in_words(ordered, 'accuracy', percent)}."
     return Figure(name, title, alt_text, (sized(alt.layer(*layers)),))
 
 
@@ -79,7 +79,7 @@ def all_rates(name: str, found: Rates) -> Figure:
 
     # Some of them count faults, which no one would call accuracy.
     x = alt.X("accuracy:Q", title="rate", scale=alt.Scale(domain=[0, 1]), axis=_percent_axis())
-    said = told(found, "accuracy", percent)
+    said = in_words(found, "accuracy", percent)
     return Figure(name, "Every run on every benchmark", f"{said}.", (lines(found, x, ".1%"),))
 
 
@@ -112,7 +112,7 @@ def lines(found: Rates, x: alt.X, digits: str) -> Any:
     return sized(panel, height=30 + len(rows) * (14 * len(found) + 14))
 
 
-def told(found: Rates, key: str, say: Callable[[float], str]) -> str:
+def in_words(found: Rates, key: str, say: Callable[[float], str]) -> str:
     """Return in words what each run got at each place."""
     places = dict.fromkeys(place for table in found.values() for place in table)
     each = {place: ", ".join(f"{say(table[place][key])} {label}" for label, table in found.items() if place in table)

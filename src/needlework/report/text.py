@@ -188,7 +188,7 @@ def labels(models: Sequence[str]) -> list[str]:
 
 
 def names(models: Sequence[str]) -> list[str]:
-    """Return the name of each model; those of one name are told apart by a number."""
+    """Return the name of each model; those of one name are numbered."""
     found = [visible(model_name(model)) for model in models]
     return [
         name if found.count(name) == 1 else f"{name} #{found[: index + 1].count(name)}"

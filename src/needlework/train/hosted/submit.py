@@ -2,7 +2,7 @@
 
 Before a request is sent, the record says so; after it was answered, the record says what came back. If
 nothing came back (no answer, an error of the server, a kill) the request may have arrived all the same.
-Then the host is asked for what bears the run's key, and only if it has nothing the request is sent again.
+Then the host is asked for what has the run's key, and only if there is nothing is the request sent again.
 """
 
 from __future__ import annotations
