@@ -65,6 +65,8 @@ def evaluate(
     loaded = checked(recipes.load(recipe, [*own, *(set or [])]))
     names = [name.strip() for name in benchmarks.split(",")] if benchmarks else []
     chosen = choose(loaded.evaluate, [*names, "own"] if data else names)
+    if base and not chosen.drift:
+        raise UserError("--base is for drift, which is not among the benchmarks. Name it: --benchmarks drift.")
     loaded = loaded.model_copy(update={"evaluate": chosen})
     asked = ", ".join(name for name, section in dict(chosen).items() if section)
     print(f"Benchmarks, with the settings of the recipe {recipe}: {asked}")
