@@ -124,6 +124,7 @@ def test_a_wrong_key_or_value_is_one_sentence(override: str, message: str) -> No
     [
         ("", "r.yaml is empty"),
         ('{"items": ["a"], "needles": [{}]}\n{}', "holds haystacks, not a recipe"),
+        ('\ufeff{"items": ["a"], "needles": [{}]}', "holds haystacks, not a recipe"),
         ("- 1", "should hold keys and values, not a list"),
         (
             "a: [",

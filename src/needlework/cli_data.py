@@ -93,7 +93,7 @@ def _names_haystacks(path: Path) -> bool:
 
     if path.suffix.lower() == ".jsonl" or not path.is_file():
         return path.suffix.lower() == ".jsonl"
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         return holds_haystacks(file.readline())
 
 

@@ -175,7 +175,7 @@ def load(recipe: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recip
         source = (files("needlework") / "recipes" / f"{text}.yaml").read_text(encoding="utf-8")
     else:
         try:
-            source = Path(text).read_text(encoding="utf-8")
+            source = Path(text).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             raise RecipeError(f"cannot read the recipe {text}: {reason}.{suggest(text, names())}") from None
