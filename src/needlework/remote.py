@@ -128,8 +128,7 @@ def malformed(client: OpenAI, what: str) -> MalformedError:
 
 def _of_status(error: APIStatusError, name: str, client: OpenAI) -> RemoteError:
     status, code = error.status_code, str(error.code or "")
-    body = error.body if isinstance(error.body, dict) else {}
-    reason = _clean(str(body.get("message") or "no reason given"), client).rstrip(".")
+    reason = _clean(_reason(error.body), client).rstrip(".")
     # A server that is out of time or in conflict may have done what was asked, and so may one that failed.
     refused = 400 <= status < 500 and status not in (408, 409)
     wait = None
@@ -151,6 +150,14 @@ def _of_status(error: APIStatusError, name: str, client: OpenAI) -> RemoteError:
     else:
         message = f"{name} failed ({status}): {reason}. Try again later."
     return RemoteError(message, refused=refused, wait=wait)
+
+
+def _reason(body: object) -> str:
+    """Return the reason in the body of an error: a message as OpenAI's, FastAPI's detail, or TGI's bare text."""
+    if isinstance(body, dict):
+        body = body.get("message") or body.get("detail")
+    # A proxy's page says nothing in a sentence.
+    return "no reason given" if not body or str(body).startswith("<") else str(body)
 
 
 def _wait(error: APIStatusError) -> float:
