@@ -22,7 +22,7 @@ class Section(BaseModel):
     def _is_no_switch(cls, value: Any, info: ValidationInfo) -> Any:
         # YAML reads `yes` and `on` as true, and pydantic takes true for 1.
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError("give a value, not true or false")
+            raise ValueError("give a value, or {} for a section of defaults, not true or false")
         return value
 
 
@@ -56,9 +56,11 @@ def validate(kind: type[Kind], values: dict[str, Any], what: str) -> Kind:
         if first["type"] == "extra_forbidden":
             known = _fields(kind, first["loc"][:-1])
             raise RecipeError(f"{what} has no key {path!r}.{suggest(str(first['loc'][-1]), known)}") from None
-        # pydantic's own words are Python's: a YAML file has lists, and a mistake in it is no "value error".
+        # pydantic's own words are Python's: YAML has lists, no classes, and no "value error".
         message = first["msg"].removeprefix("Value error, ")
         message = (message[0].lower() + message[1:]).replace("tuple", "list")
+        if first["type"] == "model_type":
+            message = "give keys and values, or {} for the defaults"
         # A whole section in front of the message would hide it.
         is_section = first["type"] == "value_error" and isinstance(first["input"], dict)
         start = path if is_section else f"{path} is {first['input']!r}"
