@@ -31,7 +31,7 @@ def refuse_weights(chosen: Evaluate, who: str) -> None:
     """
     if names := [name for name in (*MEASURES, "general") if getattr(chosen, name)]:
         raise RecipeError(
-            f"{names[0]} needs the weights of a model, and {who} gives its answers only. "
+            f"{names[0]} needs the weights of a model, and {who} only gives answers. "
             f"Leave it out: --set evaluate.{names[0]}=null."
         )
 

@@ -13,6 +13,7 @@ import typer
 
 from needlework import cli_compare, cli_convert, cli_data, cli_evaluate, cli_harness, cli_hosted, cli_list, cli_plan
 from needlework.errors import UserError
+from needlework.visible import visible
 
 if TYPE_CHECKING:
     from needlework.recipe import Recipe
@@ -214,6 +215,5 @@ def main() -> None:
 
 def _fail(message: str) -> NoReturn:
     # It may quote a server or a file, whose control characters a terminal would obey.
-    text = "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in message)
-    print(f"needlework: {text}", file=sys.stderr)
+    print(f"needlework: {visible(message)}", file=sys.stderr)
     sys.exit(2)

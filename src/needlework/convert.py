@@ -117,8 +117,8 @@ def _read_chats(path: Path) -> list[_Chat]:
         chat = _Chat(line, texts[0] if len(texts) == 3 else None, *texts[-2:])
         if chats and chat.system != chats[0].system:
             raise DataError(
-                f"{path}, line {line}: its system message is not that of line {chats[0].line}, but a model is trained "
-                f"with one for all. Put chats with different system messages into different files."
+                f"{path}, line {line}: its system message is not that of line {chats[0].line}, but a training has "
+                f"one for all chats. Put chats with different system messages into different files."
             )
         chats.append(chat)
     if not chats:

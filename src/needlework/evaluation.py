@@ -132,7 +132,7 @@ def _ask(
             further = {"task versions": benchmark.versions}
     seconds = time.perf_counter() - start
     if result.kept:
-        progress.say(f"  {result.kept} of {len(result.predictions)} answers are those of earlier runs")
+        progress.say(f"  {result.kept} of {len(result.predictions)} answers are reused from earlier runs")
     return _entry(benchmark, result, seconds) | further
 
 

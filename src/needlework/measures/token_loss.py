@@ -61,7 +61,7 @@ def parts(answer: str, ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -
     text, tokens = decoded(ids, tokenizer)
     begin = text.find(answer)
     if begin < 0:
-        raise ModelError(f"the tokenizer makes {text!r} of the answer {answer!r}, so its parts cannot be told apart.")
+        raise ModelError(f"the tokenizer turns the answer {answer!r} into {text!r}, so its parts cannot be told apart.")
     kinds = ["end" if start >= begin + len(answer) else "template" for start, _ in tokens]
     for name, number in zip(NUMBERS, re.finditer(r"\d+", answer), strict=True):
         for index in holding(tokens, (begin + number.start(), begin + number.end())):

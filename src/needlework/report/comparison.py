@@ -93,7 +93,7 @@ def _summary(folder: Path) -> dict[str, Any]:
     except (AttributeError, KeyError, TypeError):
         known = False
     if not known:
-        raise DataError(f"{folder / 'summary.json'} is no summary of an evaluation: evaluate again.")
+        raise DataError(f"{folder / 'summary.json'} is not the summary of an evaluation. Evaluate again.")
     return summary
 
 

@@ -110,7 +110,7 @@ def _arrived(host: Host, record: Record, tell: Tell) -> Job | None:
             jobs = host.find_jobs(key, record.file)
         except RemoteError as error:
             raise UserError(
-                f"{error} A job was asked for before and may exist, so no other is until the host lists its jobs: "
+                f"{error} A job was requested before and may exist, so no other is until the host lists its jobs: "
                 f"run the same command later, or look there for {key}."
             ) from None
         if len(jobs) > 1:
