@@ -54,7 +54,8 @@ def score(needle: Needle, output: str) -> dict[str, bool]:
 
 def _normalize(text: str) -> str:
     """Normalise as SQuAD does, whose punctuation is ASCII's and goes from within numbers, too: 9.50 would be 950."""
-    text = without_separators(text)
+    # An accent may be a character of its own, as in files from macOS, or a part of its letter, as models write it.
+    text = without_separators(unicodedata.normalize("NFC", text))
     spaced = "".join(each if each.isascii() or unicodedata.category(each)[0] not in "PS" else " " for each in text)
     return normalize(re.sub(r"(?<=\d)[.,](?=\d)", "\N{MIDDLE DOT}", spaced))
 
