@@ -47,7 +47,8 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
     progress, output = progress or Silent(), Path(output)
     processes.refuse_several()
     recipe = _settle(recipe, output)
-    if is_finished(output):
+    # It is written last.
+    if (output / "report.html").exists():
         progress.say(f"Nothing to do: {output} is finished.")
         return read_object(output / "comparison.json") or {}
     if not (output / "train" / "summary.json").exists():
@@ -61,11 +62,6 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
     comparison = compare(output / "before", output / "after", output)
     report(output, progress)
     return comparison
-
-
-def is_finished(output: Path) -> bool:
-    """Return whether a run's folder holds the report, which is written last."""
-    return (output / "report.html").exists()
 
 
 def evaluate(
@@ -207,7 +203,7 @@ def compare(before: Path, after: Path, output: Path, *others: Path) -> dict[str,
 
 def report(output: Path, progress: Progress | None = None) -> Path:
     """Write the report of a run and return its path."""
-    from needlework.report import write_report
+    from needlework.report.page import write_report
 
     (progress or Silent()).say("Drawing the report")
     return write_report(output)

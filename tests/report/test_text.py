@@ -2,8 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from needlework.report import verdict
-from needlework.report.text import Pair, clip, direction, examples, fates, in_sentence, model_name, percent, points
+from needlework.report.text import (
+    Pair,
+    clip,
+    direction,
+    examples,
+    fates,
+    in_sentence,
+    model_name,
+    percent,
+    points,
+    verdict,
+)
 from tests.report.conftest import SAME, compared, demo, prediction, row
 
 
