@@ -82,6 +82,7 @@ def test_a_dry_run_counts_what_is_in_a_file(
             "no benchmark 'kvv'. Known: kv, mdqa",
         ),
         (["evaluate", "./none", "--output", "x"], "there is no model folder ./none"),
+        (["run", "--tflops", "100"], "--tflops goes with --dry-run"),
         (["compare", "a", "b"], "a holds no finished evaluation"),
         (["report", "nowhere"], "comparison.json"),
         (["list", "things"], "no list of 'things'"),

@@ -44,6 +44,15 @@ def test_show_marks_with_signs_only_where_there_is_no_colour(
     assert "«" in capsys.readouterr().out
 
 
+def test_a_file_of_haystacks_may_begin_with_a_byte_order_mark_and_have_any_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
+) -> None:
+    path = tmp_path / "haystacks.txt"
+    path.write_text('{"needles": [{"question": "q", "answer": "a"}]}', encoding="utf-8-sig")
+    assert call(monkeypatch, "show", str(path), "--model", str(model_folder)) == 0
+    assert "needles    1" in capsys.readouterr().out
+
+
 def test_show_prints_a_row_of_a_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, model_folder: Path
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_server_is_asked_and_the_cost_is_shown(
     [
         (["--concurrency=2"], "--concurrency goes with --base-url"),
         (["--price=1,2"], "--price goes with --base-url"),
+        (["--base=other"], "--base is for drift, which is not among the benchmarks"),
         (["--backend=tgi"], "there is no backend 'tgi'. Known: hf, vllm"),
         (["--backend=vllm", "--base-url=http://localhost:1/v1"], "leave out --backend vllm"),
         (["--price=cheap", "--base-url=http://localhost:1/v1"], "--price 'cheap' should be the dollars"),

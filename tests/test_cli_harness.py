@@ -27,7 +27,7 @@ def test_tasks_are_written_and_the_command_that_runs_them_is_printed(model_folde
     ("benchmarks", "message"),
     [
         ("kv,general", "general is lm-evaluation-harness's own already"),
-        ("kv,perplexity", "perplexity is read from a model's weights, and asks nothing"),
+        ("kv,perplexity", "perplexity is read from a model's weights and asks nothing"),
     ],
 )
 def test_what_is_no_task_is_refused(model_folder: Path, tmp_path: Path, benchmarks: str, message: str) -> None:

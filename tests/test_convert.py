@@ -118,7 +118,7 @@ def test_the_one_system_message_is_said(tmp_path: Path) -> None:
         ({"messages": chat("A")["messages"][:1]}, "line 2: its messages are of user, but a needle is one question"),
         ({"messages": []}, "line 2: its messages are of nobody"),
         ({"prompt": "A"}, "line 2: messages: field required"),
-        (chat(" "), "line 2: messages.0.content: value error, it is empty"),
+        (chat(" "), "line 2: messages.0.content: it is empty"),
         (chat("A", "\ud800"), "line 2: messages.1.content: "),
         (
             {"messages": [{"role": "tool", "content": "A"}]},

@@ -101,8 +101,8 @@ def test_a_folder_of_texts_has_a_passage_for_each_paragraph(tmp_path: Path) -> N
             r"line 1: answers: input should be a valid list",
         ),
         ("qa.jsonl", '{"context": " ", "question": "b", "answers": []}', r"line 1: context: string should have at"),
-        ("qa.jsonl", json.dumps(ROW)[:-1] + ', "context": "b"}', r"line 1: the key 'context' stands twice"),
-        ("squad.json", '{"data": [], "data": []}', r"squad\.json: the key 'data' stands twice"),
+        ("qa.jsonl", json.dumps(ROW)[:-1] + ', "context": "b"}', r"line 1: the key 'context' occurs twice"),
+        ("squad.json", '{"data": [], "data": []}', r"squad\.json: the key 'data' occurs twice"),
         ("qa.jsonl", "\n", r"qa\.jsonl holds no text"),
         (
             "qa.jsonl",

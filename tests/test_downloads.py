@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,6 +70,7 @@ def test_what_cannot_be_downloaded_whole_is_an_error_and_leaves_nothing(
     assert not [each for each in tmp_path.rglob("*") if each.is_file()]
 
 
-def test_a_server_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(DataError, match=r"cannot download http://127.0.0.1:9/x: .*give the path of a copy"):
-        local("http://127.0.0.1:9/x")
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/x", "http://127.0.0.1:9/ü.jsonl", "http://[127.0.0.1/x"])
+def test_an_address_that_is_not_there_or_is_none_is_an_error(address: str) -> None:
+    with pytest.raises(DataError, match=rf"cannot download {re.escape(address)}: .*give the path of a copy"):
+        local(address)

@@ -10,12 +10,19 @@ from needlework import environment
 from needlework.environment import PACKAGES, describe
 
 
+@pytest.mark.parametrize(
+    ("program", "command"),
+    [
+        ("/somewhere/bin/needlework", "needlework run 'my recipe'"),
+        ("/somewhere/needlework/__main__.py", "python -m needlework run 'my recipe'"),
+    ],
+)
 def test_it_names_versions_and_the_command_without_the_path_of_the_program(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, program: str, command: str
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/needlework", "run", "my recipe"])
+    monkeypatch.setattr(sys, "argv", [program, "run", "my recipe"])
     facts = describe()
-    assert facts["command"] == "needlework run 'my recipe'"
+    assert facts["command"] == command
     assert set(PACKAGES) <= facts.keys()
     assert all(isinstance(value, str) for value in facts.values())
 

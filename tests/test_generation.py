@@ -104,7 +104,7 @@ class Said(Silent):
     [
         ("single", False, []),
         ("merged", False, []),
-        ("single", True, ["simple_dict is tokenized as text, as exact but slower: conversations are not"]),
+        ("single", True, ["simple_dict is tokenized as text, which is as exact but slower: conversations are not"]),
     ],
 )
 def test_the_plain_path_is_told_once_with_its_reason(

@@ -118,7 +118,7 @@ def test_a_haystack_that_cannot_be_meant_is_named_with_its_fault(
             to_json(NEEDLE).replace('"group"', '"grup"'),
             "Needle has no field 'grup'; its fields are id, group, question",
         ),
-        (to_json(NEEDLE)[:-1] + ', "answer": "other"}', "the key 'answer' stands twice"),
+        (to_json(NEEDLE)[:-1] + ', "answer": "other"}', "the key 'answer' occurs twice"),
         (to_json(NEEDLE).replace("9318.", "\\ud800"), "it holds half of a surrogate pair"),
         ("1" * 5000, "it holds a number too long to be read, or is nested too deeply"),
         ("[" * 100_000, "it holds a number too long to be read, or is nested too deeply"),

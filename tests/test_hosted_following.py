@@ -89,5 +89,5 @@ def test_without_agreement_no_prompt_is_sent(service: Service, tiny: Recipe, tmp
 
 def test_benchmarks_that_need_weights_are_refused(service: Service, tiny: Recipe, tmp_path: Path) -> None:
     submit(tiny.model_copy(update={"evaluate": Evaluate(general=General())}), tmp_path, service)
-    with pytest.raises(UserError, match="general needs the weights of a model, and a server gives"):
+    with pytest.raises(UserError, match="general needs the weights of a model, and a server only gives"):
         hosted.evaluate(tmp_path, "before", Confirm())

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "remote": {"errors"},
     "tasks": {"haystack", "corpus", "matching", "sections", "errors"},
     "benchmarks": {"haystack", "tasks", "corpus", "downloads", "matching", "errors"},
-    "models": {"haystack", "memory", "errors"},
+    "models": {"haystack", "memory", "storage", "errors"},
     "dataset": {"haystack", "corpus", "tasks", "models", "storage", "errors"},
     "train": {"haystack", "models", "dataset", "storage", "memory", "processes", "remote", "errors"},
     "inference": {"haystack", "models", "memory", "remote", "storage", "errors"},

@@ -32,7 +32,7 @@ def test_a_value_is_changed_by_its_path(override: str, expected: dict[str, Any])
         ("a", "should look like"),
         ("a.b.c=1", "b holds no keys"),
         ("a.b=[", "is not a YAML value"),
-        ('a={"b": 1, "b": 2}', "the key 'b' stands twice"),
+        ('a={"b": 1, "b": 2}', "the key 'b' occurs twice"),
     ],
 )
 def test_what_is_no_override_is_one_sentence(override: str, message: str) -> None:

@@ -16,7 +16,7 @@ def test_plain_values_are_read_also_those_merged_from_an_anchor() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a: 1\nb: {c: 1, c: 2}", "the key c stands twice.*line 2, column 11"),
+        ("a: 1\nb: {c: 1, c: 2}", "the key c occurs twice.*line 2, column 11"),
         ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
         ("2026-13-01", "month must be in 1..12"),
         (3000 * "[", "it is nested too deeply"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ def refuse_weights(chosen: Evaluate, who: str) -> None:
     """
     if names := [name for name in (*MEASURES, "general") if getattr(chosen, name)]:
         raise RecipeError(
-            f"{names[0]} needs the weights of a model, and {who} gives its answers only. "
+            f"{names[0]} needs the weights of a model, and {who} only gives answers. "
             f"Leave it out: --set evaluate.{names[0]}=null."
         )
 
@@ -67,7 +67,7 @@ def build_measures(
         backend: Of the model.
 
     Raises:
-        UserError: If a text does not fit the model's context, or there is not so much text.
+        UserError: If a text does not fit the model's context, or there is too little text.
     """
     from needlework.measures import Measure, heads, perplexity, token_loss
 
@@ -84,11 +84,12 @@ def build_measures(
     if chosen.token_loss:
         asked = _needles(chosen.token_loss, seed, renderer)
         title = "Loss per answer token of key-value needles, in nats"
-        built.append(_of_needles("token_loss", title, partial(token_loss.measurements, model, renderer), asked))
+        found = partial(token_loss.measurements, model, renderer, asked)
+        built.append(Measure("token_loss", title, found, _count(asked)))
     if chosen.heads:
         asked = _needles(chosen.heads, seed, renderer)
-        title = "Retrieval score of each attention head"
-        built.append(_of_needles("heads", title, partial(heads.measurements, model, renderer), asked))
+        found = partial(heads.measurements, model, renderer, asked)
+        built.append(Measure("heads", "Retrieval score of each attention head", found, _count(asked)))
     return built
 
 
@@ -121,7 +122,7 @@ def _drift(settings: Drift, seed: int, backend: HFBackend, base: Callable[[], Pr
         options = {"max_new_tokens": settings.max_new_tokens}
         return drift.measurements(backend.model, origin, answering, renderer, asked, **options)
 
-    count = sum(len(each.needles) for haystacks in asked.values() for each in haystacks)
+    count = sum(map(_count, asked.values()))
     return Measure("drift", "KL to the base model per token, in nats", measurements, count)
 
 
@@ -139,12 +140,5 @@ def _needles(settings: TokenLoss | Heads | Drift, seed: int, renderer: Renderer)
     return list(benchmark.haystacks)
 
 
-def _of_needles(
-    name: str,
-    title: str,
-    measurements: Callable[[Sequence[Haystack]], Iterator[Measurement]],
-    asked: Sequence[Haystack],
-) -> Measure:
-    from needlework.measures import Measure
-
-    return Measure(name, title, partial(measurements, asked), sum(len(each.needles) for each in asked))
+def _count(haystacks: Iterable[Haystack]) -> int:
+    return sum(len(each.needles) for each in haystacks)

@@ -33,7 +33,7 @@ class Asking:
 
 
 PACKAGES = {"hf": ("torch", "transformers"), "vllm": ("vllm", "torch", "transformers")}
-"""Whose versions answers may depend on, besides ours."""
+"""Packages whose versions answers may depend on, in addition to ours."""
 
 
 def load(kind: Kind, model: Model, renderer: Renderer) -> Backend:
@@ -59,7 +59,7 @@ def describe(kind: str, *packages: str) -> dict[str, str]:
 
 
 def measuring(asking: Asking, model: Model, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return what `evaluation.measure` takes besides, for a model that is loaded here."""
+    """Return the other arguments of `evaluation.measure`, for a model that is loaded in this process."""
 
     def answered_by() -> dict[str, str]:
         import torch
@@ -77,7 +77,7 @@ def measuring(asking: Asking, model: Model, say: Callable[[str], None]) -> dict[
 
 
 def _identity(model: Model) -> dict[str, Any] | None:
-    """Return what answers depend on besides the prompt and what answers; None where it cannot be told for certain."""
+    """Return all that answers depend on but the prompt and the backend; None where that is not certain."""
     from needlework.models.loading import content, load_tokenizer, tokenizer_fingerprint
 
     # Code that comes with a model may do anything.
@@ -89,7 +89,7 @@ def _identity(model: Model) -> dict[str, Any] | None:
 
 
 def _code() -> str:
-    """Return a hash of what asks and answers here: in a checkout that is worked on, the version stays the same."""
+    """Return a hash of the code that asks and answers, which may change in a checkout while its version does not."""
     root = Path(__file__).parent
     digest = hashlib.sha256()
     for path in (*sorted(root.glob("inference/*.py")), *sorted(root.glob("models/*.py"))):
@@ -101,5 +101,5 @@ def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        # Of another name, as vLLM for CPUs is: what is imported knows its own version.
+        # Some builds have another package name, such as vLLM's for CPUs; the imported module knows its version.
         return str(getattr(sys.modules.get(package), "__version__", "not installed"))

@@ -1,4 +1,4 @@
-"""What can be set of each benchmark, with defaults and help: the section `evaluate` of a recipe.
+"""The settings of each benchmark, with defaults and help: the section `evaluate` of a recipe.
 
 The first line of a section is what `needlework list benchmarks` says of it.
 """
@@ -239,7 +239,7 @@ def sections() -> dict[str, type[Section]]:
 
 
 def choose(given: Evaluate, names: Sequence[str]) -> Evaluate:
-    """Return the benchmarks of some names, with the settings of a recipe or their defaults; all of its for no name.
+    """Return the named benchmarks, with the settings of a recipe or their defaults; without names all of the recipe's.
 
     Raises:
         RecipeError: If there is no benchmark of a name, or it lacks a setting.

@@ -82,7 +82,7 @@ def render(run: Path, comparison: Mapping[str, Any] | None = None) -> str:
         training_facts=_training(recipe, summary, read_object(run / "environment.json") or {}),
         comparison=comparison,
         rows=rows(comparison) if comparison else (),
-        verdict=text.verdict(comparison, None if recipe.data.file else summary["haystacks"]) if comparison else "",
+        verdict=text.verdict(comparison, summary["haystacks"]) if comparison else "",
         limits=text.limits(comparison) if comparison else (),
     )
 

@@ -13,6 +13,7 @@ import typer
 
 from needlework import cli_compare, cli_convert, cli_data, cli_evaluate, cli_harness, cli_hosted, cli_list, cli_plan
 from needlework.errors import UserError
+from needlework.visible import visible
 
 if TYPE_CHECKING:
     from needlework.recipe import Recipe
@@ -27,21 +28,19 @@ app = typer.Typer(
 )
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a YAML file.")]
-Data = Annotated[
-    Path | None, typer.Option("--data", metavar="FILE", help="Train on these haystacks of your own instead.")
-]
+Data = Annotated[Path | None, typer.Option("--data", metavar="FILE", help="Train on your own haystacks instead.")]
 Set = cli_data.Set
-Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the results.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe, what it takes, and stop.")]
+Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder for the results.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and what it takes, then stop.")]
 Tflops = Annotated[
     float | None,
-    typer.Option(min=0.001, max=1e6, help="With --dry-run: 10^12 operations a second of your GPU, for its time."),
+    typer.Option(min=0.001, max=1e6, help="With --dry-run: TFLOP/s of your GPU, to estimate the time."),
 ]
 
 UNWRITABLE = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "EFBIG")}
 UNUSABLE = {getattr(errno, name) for name in ("ENOTDIR", "EEXIST", "EISDIR", "ENOENT", "ENAMETOOLONG", "ELOOP")}
-"""What an operating system has against writing, and against a path, which may only be read: ENOENT also where a folder
-cannot be made, as in /proc."""
+"""Errors of writing, and of a path that cannot be used even if it is only read. ENOENT also comes where a folder cannot
+be made, as in /proc."""
 
 
 @app.command()
@@ -57,12 +56,7 @@ def run(
     from needlework import pipeline
     from needlework.progress import Terminal
 
-    loaded = _recipe(recipe, set, data)
-    if dry_run:
-        cli_plan.print_plan(loaded, tflops)
-        return
-    folder = output or cli_data.default_folder(data.stem if data else recipe)
-    _interruptible()
+    loaded, folder = _begin(recipe, data, output, set, dry_run, tflops)
     cli_compare.print_comparison(pipeline.run(loaded, folder, Terminal()))
     print(f"Report: {folder / 'report.html'}")
 
@@ -76,18 +70,17 @@ def finetune(
     dry_run: DryRun = False,
     tflops: Tflops = None,
 ) -> None:
-    """Finetune the recipe's model on its synthetic haystacks, or on your own; torchrun and accelerate may launch it."""
+    """Finetune the recipe's model on its haystacks, or on your own.
+
+    torchrun and accelerate launch may start it in several processes.
+    """
     from needlework import pipeline, processes
     from needlework.progress import Terminal
 
-    loaded = _recipe(recipe, set, data)
-    if dry_run:
-        cli_plan.print_plan(loaded, tflops)
-        return
-    _interruptible()
-    folder = pipeline.finetune(loaded, output or cli_data.default_folder(data.stem if data else recipe), Terminal())
+    loaded, folder = _begin(recipe, data, output, set, dry_run, tflops)
+    model = pipeline.finetune(loaded, folder, Terminal())
     if processes.is_first():
-        print(f"Model: {folder}")
+        print(f"Model: {model}")
 
 
 app.command()(cli_evaluate.evaluate)
@@ -95,7 +88,7 @@ app.command()(cli_evaluate.evaluate)
 
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
-    """Draw the report of a run again."""
+    """Write the report of a run again."""
     from needlework import pipeline
     from needlework.progress import Terminal
 
@@ -104,23 +97,25 @@ def report(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> Non
 
 @app.command()
 def generate(
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the files.")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the files.")],
     source: Annotated[
         str | None, typer.Argument(metavar="TASK|RECIPE", help="A task's name, a recipe's, or a YAML file.")
     ] = None,
     official: Annotated[
         Path | None,
-        typer.Option("--official", metavar="FILE", help="A configuration of the paper's own code, instead."),
+        typer.Option("--official", metavar="FILE", help="Use a configuration file of the paper's code instead."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Whose tokenizer counts tokens; default: the recipe's.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Bound of prompt and answer.")] = None,
-    num_haystacks: Annotated[int | None, typer.Option(help="Haystacks.")] = None,
-    needles: Annotated[int | None, typer.Option(help="Needles in each haystack.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the dataset.")] = None,
-    format: Annotated[str, typer.Option(help="`needlework list formats` shows them.")] = "messages",
-    conversation: Annotated[bool, typer.Option("--conversation", help="One row of all needles, in turn.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes of this machine.")] = 1,
-    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster that makes them instead.")] = None,
+    model: cli_data.Tokenizer = None,
+    max_tokens: cli_data.MaxTokens = None,
+    num_haystacks: Annotated[int | None, typer.Option(help="Number of haystacks.")] = None,
+    needles: cli_data.Needles = None,
+    seed: cli_data.Seed = None,
+    format: Annotated[str, typer.Option(help="Format of the rows; see `needlework list formats`.")] = "messages",
+    conversation: Annotated[
+        bool, typer.Option("--conversation", help="One row per haystack, all needles in turn.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes on this machine.")] = 1,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Generate on this Ray cluster instead.")] = None,
     set: Set = None,
 ) -> None:
     """Write synthetic haystacks as training data."""
@@ -173,11 +168,21 @@ def _generate_official(path: Path, output: Path, model: str | None, seed: int | 
     print(f"{manifest['rows']} rows: {output}")
 
 
-def _recipe(name: str, overrides: list[str] | None, data: Path | None = None) -> Recipe:
+def _begin(
+    recipe: str, data: Path | None, output: Path | None, set: list[str] | None, dry_run: bool, tflops: float | None
+) -> tuple[Recipe, Path]:
+    """Return the recipe and the folder of a run; a dry run ends here, with its plan printed."""
     from needlework import own_data
     from needlework import recipe as recipes
 
-    return cli_data.checked(recipes.load(name, [*(own_data.overrides(data) if data else []), *(overrides or [])]))
+    if tflops and not dry_run:
+        raise UserError("--tflops goes with --dry-run, whose estimate it is for.")
+    loaded = cli_data.checked(recipes.load(recipe, [*(own_data.overrides(data) if data else []), *(set or [])]))
+    if dry_run:
+        cli_plan.print_plan(loaded, tflops)
+        raise typer.Exit
+    _interruptible()
+    return loaded, output or cli_data.default_folder(data.stem if data else recipe)
 
 
 def _interruptible() -> None:
@@ -187,12 +192,12 @@ def _interruptible() -> None:
 
 
 def main() -> None:
-    """Run the command line; what the user can mend is one sentence and exit code 2."""
+    """Run the command line; an error that the user can fix is one sentence and exit code 2."""
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that is not of UTF-8 shows what it can.
+        # A terminal without UTF-8 shows what it can.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    # As a path it would mean the current folder, which a variable of the shell that is not set should not.
+    # An empty path would mean the current folder, but mostly comes from a shell variable that is not set.
     if empty := [each for each in sys.argv[1:] if not each or re.fullmatch(r"--[\w-]+=", each)]:
         _fail(f"the argument {empty[0]!r} is empty.")
     try:
@@ -209,7 +214,6 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    # It may quote a server or a file, which terminals should not obey.
-    text = "".join(each if each.isprintable() or each == "\n" else "\ufffd" for each in message)
-    print(f"needlework: {text}", file=sys.stderr)
+    # It may quote a server or a file, whose control characters a terminal would obey.
+    print(f"needlework: {visible(message)}", file=sys.stderr)
     sys.exit(2)

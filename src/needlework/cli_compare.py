@@ -11,13 +11,13 @@ from needlework.errors import UserError
 
 
 def compare(
-    base: Annotated[Path, typer.Argument(help="Folder of an evaluation.")],
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of others, each compared with BASE.")],
+    base: Annotated[Path, typer.Argument(help="Folder of the evaluation to compare with.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders to compare with BASE.")],
     output: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="Write comparison.json, table.md and rows.csv here.")
     ] = None,
     detect: Annotated[
-        float | None, typer.Option(metavar="POINTS", help="Also say how many needles it takes to see such a change.")
+        float | None, typer.Option(metavar="POINTS", help="Also say how many needles it takes to detect such a change.")
     ] = None,
 ) -> None:
     """Compare evaluations with the first of them, needle by needle."""
@@ -39,11 +39,15 @@ def gate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, or of the evaluation before.")],
     after: Annotated[Path | None, typer.Argument(metavar="[AFTER]", help="Folder of the evaluation after.")] = None,
     benchmark: Annotated[
-        list[str] | None, typer.Option(help="May be repeated; default: all that finetuning should keep.")
+        list[str] | None,
+        typer.Option(help="May be repeated; default: all that finetuning should keep."),
     ] = None,
-    margin: Annotated[float, typer.Option(metavar="POINTS", help="The largest loss that is no harm.")] = 2.0,
+    margin: Annotated[float, typer.Option(metavar="POINTS", help="Largest loss that does not count as harm.")] = 2.0,
 ) -> None:
-    """Exit with 0 if benchmarks lost no more than a margin, 1 if more, 3 if there are too few needles to tell."""
+    """Check that benchmarks lost no more than a margin.
+
+    Exits with 0 if so, with 1 if one lost more, and with 3 if there are too few needles to tell.
+    """
     from needlework.report.comparison import compare as paired
     from needlework.report.gate import exit_code, load
     from needlework.report.gate import gate as judged
@@ -56,7 +60,7 @@ def gate(
 
 
 def print_comparison(comparison: dict[str, Any]) -> None:
-    """Print two runs in detail, or more beside each other."""
+    """Print two runs in detail, or more than two side by side."""
     from rich.console import Console
 
     from needlework.report import measures
@@ -84,7 +88,7 @@ def _rate(points: float, option: str) -> float:
 
 
 def _not_shared(comparison: dict[str, Any]) -> list[str]:
-    """Say which benchmarks were asked of one side alone."""
+    """Say which benchmarks only one side was asked."""
     from needlework.report.runs import runs_of
 
     lines = []

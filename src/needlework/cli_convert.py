@@ -1,4 +1,4 @@
-"""The commands that make a file of haystacks from one of another form."""
+"""The commands that convert files of other formats to haystacks."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from needlework.errors import UserError
 if TYPE_CHECKING:
     from needlework.convert import Converted
 
-app = typer.Typer(help="Make a file of haystacks from one of another form.", no_args_is_help=True)
+app = typer.Typer(help="Convert a file of another format to haystacks.", no_args_is_help=True)
 
-Output = Annotated[Path, typer.Option("--output", metavar="FILE", help="The file of haystacks.")]
+Output = Annotated[Path, typer.Option("--output", metavar="FILE", help="File for the haystacks.")]
 
 
 @app.command()
 def squad(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON in SQuAD's form, or JSONL, a question a line.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="SQuAD's JSON, or JSONL with a question per line.")],
     output: Output,
 ) -> None:
-    """Make each context a haystack, with all its questions."""
+    """Convert questions: each context becomes a haystack with all its questions."""
     from needlework.convert import from_squad
 
     converted = from_squad(file)
@@ -35,10 +35,10 @@ def squad(
 
 @app.command()
 def messages(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, a chat of user and assistant a line.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL with a chat of user and assistant per line.")],
     output: Output,
 ) -> None:
-    """Make chats that begin with the same text one haystack."""
+    """Convert chats: those that begin with the same text become one haystack."""
     from needlework.convert import from_messages
 
     converted = from_messages(file)

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from needlework.recipe import Recipe
 
 Source = Annotated[
-    str, typer.Argument(metavar="TASK|RECIPE|FILE", help="A task's name, a recipe's, a YAML file, or your haystacks.")
+    str, typer.Argument(metavar="TASK|RECIPE|FILE", help="A task, a recipe, a YAML file, or a file of haystacks.")
 ]
-Tokenizer = Annotated[str | None, typer.Option("--model", help="Whose tokenizer counts; default: the recipe's.")]
-MaxTokens = Annotated[int | None, typer.Option(help="Bound of prompt and answer.")]
-Needles = Annotated[int | None, typer.Option(help="Needles in each haystack.")]
-Seed = Annotated[int | None, typer.Option(help="Seed of the dataset.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change a value of the recipe.")]
+Tokenizer = Annotated[str | None, typer.Option("--model", help="Model whose tokenizer counts; default: the recipe's.")]
+MaxTokens = Annotated[int | None, typer.Option(help="Token limit of prompt and answer together.")]
+Needles = Annotated[int | None, typer.Option(help="Needles per haystack.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the dataset.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=VALUE", help="Override a value of the recipe."),
+]
 
 
 def show(
@@ -32,8 +35,8 @@ def show(
     max_tokens: MaxTokens = None,
     needles: Needles = None,
     seed: Seed = None,
-    index: Annotated[int, typer.Option(min=0, max=sys.maxsize - 1, help="Which sample.")] = 0,
-    full: Annotated[bool, typer.Option("--full", help="Every item and question, not only the gold ones.")] = False,
+    index: Annotated[int, typer.Option(min=0, max=sys.maxsize - 1, help="Number of the sample, from 0.")] = 0,
+    full: Annotated[bool, typer.Option("--full", help="Show every item and question, not only the gold ones.")] = False,
     set: Set = None,
 ) -> None:
     """Print a sample with its gold pairs and supervised text."""
@@ -90,7 +93,7 @@ def _names_haystacks(path: Path) -> bool:
 
     if path.suffix.lower() == ".jsonl" or not path.is_file():
         return path.suffix.lower() == ".jsonl"
-    with path.open(encoding="utf-8", errors="replace") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         return holds_haystacks(file.readline())
 
 

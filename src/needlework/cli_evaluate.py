@@ -1,4 +1,4 @@
-"""The command that asks a model the benchmarks."""
+"""The command that evaluates a model."""
 
 from __future__ import annotations
 
@@ -14,35 +14,31 @@ from needlework.errors import UserError
 CONTINUE = "Stopped. The same command continues where this one stopped."
 
 BaseUrl = Annotated[
-    str | None, typer.Option(metavar="URL", help="Ask a server with OpenAI's API, such as http://localhost:8000/v1.")
+    str | None, typer.Option(metavar="URL", help="Ask an OpenAI-compatible server, such as http://localhost:8000/v1.")
 ]
 Tokenizer = Annotated[
-    str | None, typer.Option(help="With --base-url: whose tokenizer counts lengths; default: the recipe's model's.")
+    str | None, typer.Option(help="With --base-url: model whose tokenizer counts lengths; default: the recipe's.")
 ]
-Concurrency = Annotated[int | None, typer.Option(min=1, help="With --base-url: requests under way at once, 8.")]
-PerMinute = Annotated[float | None, typer.Option(min=0.01, help="With --base-url: prompts sent in a minute at most.")]
-Timeout = Annotated[float | None, typer.Option(min=0.1, help="With --base-url: seconds an answer may take, 120.")]
+Concurrency = Annotated[int | None, typer.Option(min=1, help="With --base-url: concurrent requests; default: 8.")]
+PerMinute = Annotated[float | None, typer.Option(min=0.01, help="With --base-url: most prompts sent per minute.")]
+Timeout = Annotated[float | None, typer.Option(min=0.1, help="With --base-url: seconds per answer; default: 120.")]
 Price = Annotated[
-    str | None, typer.Option(metavar="IN,OUT", help="With --base-url: dollars for a million tokens, to show the cost.")
+    str | None, typer.Option(metavar="IN,OUT", help="With --base-url: dollars per million tokens, to show the cost.")
 ]
 Cache = Annotated[
     bool | None,
-    typer.Option(help="Use and keep answers across runs; default: yes, but not with --base-url."),
+    typer.Option(help="Reuse answers of earlier runs and keep new ones; default: yes, but no with --base-url."),
 ]
 
 
 def evaluate(
-    model: Annotated[
-        str, typer.Argument(help="smollm2-135m, a folder, a Hugging Face id, or the server's name of it.")
-    ],
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the results.")],
-    benchmarks: Annotated[str, typer.Option(help="Names, separated by commas; default: the recipe's.")] = "",
-    recipe: Annotated[str, typer.Option(help="The recipe whose benchmarks are asked.")] = "smollm2-135m",
-    data: Annotated[
-        Path | None, typer.Option("--data", metavar="FILE", help="Ask these haystacks of your own.")
-    ] = None,
-    base: Annotated[str | None, typer.Option(metavar="MODEL", help="The model it was made from, for drift.")] = None,
-    backend: Annotated[str, typer.Option(help="What loads the model: hf or vllm.")] = "hf",
+    model: Annotated[str, typer.Argument(help="smollm2-135m, a folder, a Hugging Face id, or its name on the server.")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the results.")],
+    benchmarks: Annotated[str, typer.Option(help="Comma-separated names; default: the recipe's.")] = "",
+    recipe: Annotated[str, typer.Option(help="Recipe with the benchmarks and their settings.")] = "smollm2-135m",
+    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="Evaluate on your own haystacks.")] = None,
+    base: Annotated[str | None, typer.Option(metavar="MODEL", help="Model it was made from, for drift.")] = None,
+    backend: Annotated[str, typer.Option(help="Library that runs the model: hf or vllm.")] = "hf",
     base_url: BaseUrl = None,
     tokenizer: Tokenizer = None,
     concurrency: Concurrency = None,
@@ -55,7 +51,10 @@ def evaluate(
     ] = False,
     set: Set = None,
 ) -> None:
-    """Ask a model the benchmarks and write its predictions; into a folder of the same model, add benchmarks."""
+    """Evaluate a model on benchmarks.
+
+    Writes its predictions and a summary; a folder of the same model gets the benchmarks that it lacks.
+    """
     from needlework import backends, pipeline, served
     from needlework import recipe as recipes
     from needlework.benchmark_settings import choose
@@ -66,6 +65,8 @@ def evaluate(
     loaded = checked(recipes.load(recipe, [*own, *(set or [])]))
     names = [name.strip() for name in benchmarks.split(",")] if benchmarks else []
     chosen = choose(loaded.evaluate, [*names, "own"] if data else names)
+    if base and not chosen.drift:
+        raise UserError("--base is for drift, which is not among the benchmarks. Name it: --benchmarks drift.")
     loaded = loaded.model_copy(update={"evaluate": chosen})
     asked = ", ".join(name for name, section in dict(chosen).items() if section)
     print(f"Benchmarks, with the settings of the recipe {recipe}: {asked}")

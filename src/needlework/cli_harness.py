@@ -13,18 +13,22 @@ from needlework.errors import UserError
 
 
 def tasks_dir(
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the task files.")],
-    model: Annotated[str, typer.Option(help="The model that will be asked; its tokenizer counts the lengths.")],
-    benchmarks: Annotated[str, typer.Option(help="Names, separated by commas; default: the recipe's.")] = "",
-    recipe: Annotated[str, typer.Option(help="The recipe whose benchmarks are written.")] = "smollm2-135m",
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the task files.")],
+    model: Annotated[str, typer.Option(help="Model to be evaluated; its tokenizer counts the lengths.")],
+    benchmarks: Annotated[str, typer.Option(help="Comma-separated names; default: the recipe's.")] = "",
+    recipe: Annotated[str, typer.Option(help="Recipe with the benchmarks and their settings.")] = "smollm2-135m",
     set: Set = None,
 ) -> None:
-    """Write benchmarks as tasks of lm-evaluation-harness, for its --include_path."""
+    """Write benchmarks as tasks of lm-evaluation-harness.
+
+    Its --include_path takes the folder.
+    """
     from needlework import pipeline
     from needlework import recipe as recipes
     from needlework.benchmark_settings import MEASURES, choose
     from needlework.evaluation import build_benchmarks
     from needlework.harness.export import write_tasks
+    from needlework.models import embedded
     from needlework.models.loading import adapted_by, load_config
 
     loaded = recipes.load(recipe, set or [])
@@ -33,7 +37,7 @@ def tasks_dir(
     if chosen.general:
         raise UserError("general is lm-evaluation-harness's own already. Leave it out of --benchmarks.")
     if measured := [name for name in MEASURES if getattr(chosen, name)]:
-        raise UserError(f"{measured[0]} is read from a model's weights, and asks nothing. Name others in --benchmarks.")
+        raise UserError(f"{measured[0]} is read from a model's weights and asks nothing. Leave it out of --benchmarks.")
     config = loaded.model.model_copy(update={"name": model})
     renderer = pipeline.make_renderer(config)
     text = load_config(model, trust_remote_code=config.trust_remote_code).get_text_config()
@@ -45,11 +49,5 @@ def tasks_dir(
     if config.system is not None:
         options += ["--system_instruction", config.system]
     base = adapted_by(model)
-    weights = f"pretrained={_path(base)},peft={model}" if base else f"pretrained={_path(model)}"
+    weights = f"pretrained={embedded.located(base or model)}" + (f",peft={model}" if base else "")
     print(shlex.join(["lm_eval", "run", *options, "--model", "hf", "--model_args", weights]))
-
-
-def _path(model: str) -> str:
-    from needlework.models import embedded
-
-    return str(embedded.folder()) if model == embedded.NAME else model

@@ -1,4 +1,4 @@
-"""The commands that finetune and measure on a host's machines."""
+"""The commands that finetune and evaluate models at a hosting provider."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from needlework.cli_compare import print_comparison
 from needlework.cli_data import Set, checked, default_folder
 from needlework.errors import UserError
 
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
     from needlework.hosted import Confirm
 
 app = typer.Typer(
-    help="Finetune and measure on a host's machines: OpenAI, Azure, Together. Keys: OPENAI_API_KEY, TOGETHER_API_KEY.",
+    help="Finetune and evaluate at a host: OpenAI, Azure, Together. Keys: OPENAI_API_KEY, TOGETHER_API_KEY.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Spend without asking.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before spending.")]
 
 WATCHING = "Stopped watching. The job goes on at the host; the same command watches it again."
 AGAIN = "Stopped. The same command continues where this one stopped, and sends nothing twice."
@@ -31,18 +32,19 @@ AGAIN = "Stopped. The same command continues where this one stopped, and sends n
 def submit(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a YAML file.")],
     price: Annotated[
-        float, typer.Option(min=0, max=1e6, help="Your host's price in dollars for a million training tokens.")
+        float, typer.Option(min=0, max=1e6, help="Your host's price in dollars per million training tokens.")
     ],
     output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the run.")] = None,
-    host: Annotated[str, typer.Option(help="Whose API: openai, which Azure and others share, or together.")] = "openai",
+    host: Annotated[str, typer.Option(help="The API: openai, which Azure and others share, or together.")] = "openai",
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="Its address, if not the host's own.")] = None,
     conversation: Annotated[
-        bool, typer.Option("--conversation", help="One chat of all needles: pays for a haystack once.")
+        bool,
+        typer.Option("--conversation", help="One chat per haystack: pays for its context once."),
     ] = False,
     yes: Yes = False,
     set: Set = None,
 ) -> None:
-    """Generate training data, say what the finetuning costs, ask, and send it."""
+    """Generate training data, show what finetuning costs, ask, and submit the job."""
     from needlework import hosted
     from needlework import recipe as recipes
     from needlework.interrupt import exit_on_interrupt
@@ -58,7 +60,7 @@ def submit(
 
 @app.command()
 def status(run: Run) -> None:
-    """Ask how the job is."""
+    """Print the status of the job."""
     from needlework import hosted
 
     job = hosted.status(run)
@@ -68,7 +70,7 @@ def status(run: Run) -> None:
 
 @app.command()
 def wait(run: Run) -> None:
-    """Follow the job until it has ended."""
+    """Follow the job until it ends."""
     from needlework import hosted
     from needlework.interrupt import exit_on_interrupt
     from needlework.progress import Terminal
@@ -90,18 +92,15 @@ def cancel(run: Run) -> None:
 def evaluate(
     run: Run,
     side: Annotated[str, typer.Argument(help="before: the base model; after: the finetuned one.")],
-    model: Annotated[str | None, typer.Option(help="The name it is served by, if another.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests under way at once.")] = 8,
+    model: Annotated[str | None, typer.Option(help="Name under which it is served, if another.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Concurrent requests.")] = 8,
     yes: Yes = False,
 ) -> None:
-    """Ask the recipe's benchmarks; with both sides there, compare."""
-    from rich.console import Console
-
+    """Evaluate the base or the finetuned model; once both are there, compare them."""
     from needlework import hosted, pipeline
     from needlework.evaluation import DONE
     from needlework.interrupt import exit_on_interrupt
     from needlework.progress import Terminal
-    from needlework.report.table import table
 
     if side not in get_args(hosted.Side):
         raise UserError(f"there is no side {side!r}. Known: {', '.join(get_args(hosted.Side))}.")
@@ -110,7 +109,7 @@ def evaluate(
     hosted.evaluate(run, side, _confirm(yes), progress, model=model, concurrency=concurrency)  # type: ignore[arg-type]
     print(f"Answers: {run / side}")
     if all((run / each / DONE).exists() for each in get_args(hosted.Side)):
-        Console(highlight=False).print(table(pipeline.compare(run / "before", run / "after", run)))
+        print_comparison(pipeline.compare(run / "before", run / "after", run))
         print(f"Report: {pipeline.report(run, progress)}")
 
 

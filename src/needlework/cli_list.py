@@ -1,4 +1,4 @@
-"""The command that lists what there is."""
+"""The command that lists tasks, benchmarks, formats, recipes and settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def list_(what: Annotated[str, typer.Argument(help="tasks, benchmarks, formats, recipes or settings.")]) -> None:
-    """List what there is."""
+    """List tasks, benchmarks, formats, recipes or settings."""
     from needlework import benchmark_settings
     from needlework import recipe as recipes
     from needlework.dataset.formats import FORMATS

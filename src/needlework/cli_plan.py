@@ -1,4 +1,4 @@
-"""What `--dry-run` prints: the resolved recipe and, as comments behind it, what its finetuning takes."""
+"""What `--dry-run` prints: the resolved recipe and, as comments after it, what its finetuning takes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ SAMPLED = 16
 
 
 def print_plan(recipe: Recipe, tflops: float | None = None) -> None:
-    """Print the recipe and what its finetuning takes, as far as that can be told here.
+    """Print the recipe and what its finetuning takes, as far as that can be known here.
 
     Args:
         recipe: The recipe.
-        tflops: The rate to reckon with, 10^12 operations a second; by default that of this machine, measured.
+        tflops: The rate to assume, in 10^12 operations a second; by default that of this machine, measured.
 
     Raises:
         UserError: If the model or the data cannot be trained on; says why.
@@ -66,7 +66,7 @@ def _comment(text: str) -> None:
 
 
 def _spread(count: int) -> list[int]:
-    """Return the indices of up to `SAMPLED` of so many haystacks, evenly spread."""
+    """Return up to `SAMPLED` evenly spaced indices of `count` haystacks."""
     return sorted({place * count // SAMPLED for place in range(SAMPLED)})
 
 

@@ -1,4 +1,4 @@
-"""From files of other forms to haystacks: questions in SQuAD's form, and chats that share a context."""
+"""From other file formats to haystacks: questions in SQuAD's format, and chats that share a context."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def from_messages(path: Path) -> Converted:
     """Return haystacks that are rendered to the very messages of a file of chats.
 
     Chats whose user messages have at least half of their characters in common, at the beginning, are one haystack
-    with a needle each. Its questions begin behind the last blank line that is common to all; where there is none, they
+    with a needle each. Its questions begin after the last blank line that is common to all; where there is none, they
     hold the whole message. Either way training computes once what the messages have in common.
 
     Args:
@@ -117,8 +117,8 @@ def _read_chats(path: Path) -> list[_Chat]:
         chat = _Chat(line, texts[0] if len(texts) == 3 else None, *texts[-2:])
         if chats and chat.system != chats[0].system:
             raise DataError(
-                f"{path}, line {line}: its system message is not that of line {chats[0].line}, but a model is trained "
-                f"with one for all. Put chats with different system messages into different files."
+                f"{path}, line {line}: its system message is not that of line {chats[0].line}, but a training has "
+                f"one for all chats. Put chats with different system messages into different files."
             )
         chats.append(chat)
     if not chats:

@@ -98,13 +98,13 @@ def passages(source: str | None = None) -> tuple[Passage, ...]:
     if overlap := [passage for passage in found if passage.text in evaluated]:
         raise DataError(
             f"{path} holds {len(overlap)} paragraphs of the embedded evaluation text, such as "
-            f"{overlap[0].text[:40]!r}. Remove them: who trains on them can no longer evaluate."
+            f"{overlap[0].text[:40]!r}. Remove them: a model trained on them cannot be evaluated on that text."
         )
     return found
 
 
 def read_questions(path: Path) -> Iterator[Passage]:
-    """Return the passages of a file of questions (see `passages`) as they stand there.
+    """Return the passages of a file of questions (see `passages`), unchanged.
 
     Raises:
         DataError: If the file cannot be read or is malformed; names file and line.
@@ -258,5 +258,9 @@ def _fault(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
     # pydantic's own words name a class of ours.
-    message = "it should be an object" if first["type"] == "model_type" else first["msg"].lower()
+    message = (
+        "it should be an object"
+        if first["type"] == "model_type"
+        else first["msg"].lower().removeprefix("value error, ")
+    )
     return f"{place}: {message}" if place else message

@@ -1,17 +1,16 @@
-"""Files by path or address: what stands at an address is downloaded once, and then read from a cache."""
+"""Files by path or address; a file at an address is downloaded once and then read from a cache."""
 
 from __future__ import annotations
 
 import hashlib
-import os
+import re
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from needlework.errors import DataError
-from needlework.storage import write_chunks
+from needlework.storage import cache_folder, write_chunks
 
 TIMEOUT = 60.0
 """Seconds without a byte from the server."""
@@ -26,11 +25,11 @@ def local(source: str) -> Path:
     Raises:
         DataError: If the address cannot be downloaded; says why.
     """
-    if urlsplit(source).scheme not in ("http", "https"):
+    if not source.lower().startswith(("http://", "https://")):
         return Path(source)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "needlework"
     # Files of one name at different addresses are different files.
-    path = cache / hashlib.sha256(source.encode()).hexdigest()[:16] / (Path(urlsplit(source).path).name or "file")
+    name = Path(re.split(r"[?#]", source)[0]).name
+    path = cache_folder() / hashlib.sha256(source.encode()).hexdigest()[:16] / name
     if not path.exists():
         write_chunks(path, [_download(source)])
     return path
@@ -44,7 +43,8 @@ def _download(address: str) -> bytes:
         reason = f"the server says {error.code} {error.reason}"
     except URLError as error:
         reason = str(error.reason)
-    except (HTTPException, OSError) as error:
+    except (HTTPException, OSError, ValueError) as error:
+        # A malformed address raises a ValueError.
         reason = str(error) or type(error).__name__
     else:
         return content

@@ -1,4 +1,4 @@
-"""What a run was made with, so that another can be made like it."""
+"""What a run was made with, so that it can be reproduced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def describe() -> dict[str, str]:
     if _git("ls-files", "--error-unmatch", Path(__file__).name) and (commit := _git("rev-parse", "HEAD")):
         facts["git commit"] = commit + (" with changes" if _git("status", "--porcelain") else "")
     # The program's path says where it lies on this machine, which reproduces nothing.
-    return facts | {"command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}
+    program = Path(sys.argv[0])
+    name = ["python", "-m", program.parent.name] if program.name == "__main__.py" else [program.name]
+    return facts | {"command": shlex.join([*name, *sys.argv[1:]])}
 
 
 def _cpu() -> str:

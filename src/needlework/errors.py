@@ -1,4 +1,4 @@
-"""Errors a user can mend. The command line prints their text, without a traceback, and exits with 2."""
+"""Errors a user can fix. The command line prints their text, without a traceback, and exits with 2."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ class UserError(Exception):
 
 
 class BudgetError(UserError):
-    """A token budget that a haystack of the task cannot meet.
+    """A token budget that is too small for a haystack of the task.
 
     Args:
-        message: Says so.
-        needed: The smallest budget that it can meet.
+        message: The sentence to print.
+        needed: The smallest budget that is large enough.
     """
 
     def __init__(self, message: str, needed: int) -> None:

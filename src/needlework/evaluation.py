@@ -1,4 +1,4 @@
-"""Asking a model the benchmarks, whatever backend answers for it."""
+"""Evaluating a model on benchmarks, with any backend."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DONE = "done"
 
 SUMMARY = "summary.json"
 UNFINISHED = "summary.json.partial"
-"""What the summary is to say of the benchmarks that are answered, while others are not."""
+"""The summary of the benchmarks that are done, while others are not."""
 
 
 def measure(
@@ -46,7 +46,7 @@ def measure(
     cache: Callable[[], AnswerCache | None] = lambda: None,
     skip_too_long: bool = False,
 ) -> None:
-    """Ask the benchmarks and write predictions and `summary.json` into a folder, unless that was done.
+    """Ask the benchmarks and write predictions and `summary.json` into a folder, unless that is done already.
 
     A folder that holds other benchmarks of the same model is added to.
 
@@ -132,7 +132,7 @@ def _ask(
             further = {"task versions": benchmark.versions}
     seconds = time.perf_counter() - start
     if result.kept:
-        progress.say(f"  {result.kept} of {len(result.predictions)} answers are those of earlier runs")
+        progress.say(f"  {result.kept} of {len(result.predictions)} answers are reused from earlier runs")
     return _entry(benchmark, result, seconds) | further
 
 

@@ -113,4 +113,4 @@ def _tell_of_plain_path(data: SyntheticDataset, model: str, progress: Progress) 
     else:
         reason = f"the tokenizer or chat template of {model} does not let ids be put together number by number"
     for task in sorted(data.composer.refused):
-        progress.say(f"{task} is tokenized as text, as exact but slower: {reason}.")
+        progress.say(f"{task} is tokenized as text, which is as exact but slower: {reason}.")

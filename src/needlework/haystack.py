@@ -1,8 +1,8 @@
 """The records that cross between stages, and their one reader and one writer.
 
 A `Haystack` is one context with the `Needle`s asked of it; a `Prediction` is what a model answered.
-All three are stored as JSON, one record a line. Who writes haystacks by hand needs their items, and of each
-needle the question and the answer; the reader fills in the rest.
+All three are stored as JSON, one record a line. A haystack written by hand needs its items, and the question
+and answer of each needle; the reader fills in the rest.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Haystack:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model said to a needle, and whether it hit. It holds all that a report shows of it."""
+    """What a model answered to a needle, and whether it hit, with everything that a report shows of it."""
 
     id: str
     haystack: str
@@ -111,7 +111,7 @@ _FILLED_IN: dict[tuple[type, str], Callable[[str, dict[str, Any]], Any]] = {
     (Prediction, "extra"): lambda name, fields: {},
     (Prediction, "output_tokens"): lambda name, fields: None,
 }
-"""What a field is that a line leaves out, from the record's name and the fields before it."""
+"""The value of a field that a line leaves out, from the record's name and the fields before it."""
 
 _NOT_EMPTY = {
     "items": "give the text, or leave items out where the questions hold it",
@@ -143,7 +143,7 @@ def from_json(kind: type[Record], line: str, number: int = 1) -> Record:
     """
     try:
         value = json.loads(line, object_pairs_hook=unique_keys)
-        # A model may say what is no text; nobody can train on it.
+        # A model may output half of a surrogate pair; nobody can train on one.
         if kind is not Prediction and "\\u" in line:
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -250,7 +250,7 @@ def read_lines(kind: type[Record], path: str | os.PathLike[str]) -> Iterator[tup
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     try:
-                        # Some editors begin a file with a mark of its encoding.
+                        # Some editors begin a file with a byte order mark.
                         yield number, from_json(kind, line.decode("utf-8-sig"), number)
                     except UnicodeDecodeError as error:
                         raise DataError(f"{path}, line {number}: not UTF-8 text at byte {error.start}") from None

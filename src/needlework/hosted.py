@@ -1,6 +1,6 @@
-"""Finetuning and measuring a model on a host's machines, stage by stage.
+"""Finetuning and evaluating a model at a hosting provider, stage by stage.
 
-A run's folder holds, besides `recipe.yaml`, `before/` and `after/` as every run's:
+A run's folder holds `recipe.yaml`, `before/` and `after/`, as every run's, and:
 
     hosted/data/         train.jsonl and its manifest
     hosted/job.json      the host, what the user agreed to, and how far file and job are; no key
@@ -98,7 +98,7 @@ def submit(recipe: Recipe, output: Path, offer: Offer, confirm: Confirm, progres
 
 
 def status(output: Path) -> Job:
-    """Ask the host how the job is, and note it in the record."""
+    """Ask the host for the job's status, and record it."""
     record, host, _ = _open(output)
     return _note(output, record, host.retrieve(_sent(output, record).id))
 
@@ -169,7 +169,7 @@ def _settle(recipe: Recipe, output: Path, host: str) -> Recipe:
     if host == "openai":
         recipe = generation.with_system(recipe, openai.SYSTEM)
     path, made = output / "recipe.yaml", ("before", "train", "after", f"{FOLDER}/data/manifest.json")
-    # A recipe of which nothing was made, because it had a mistake, may be mended in place.
+    # Before any stage has begun, a recipe with a mistake may be corrected in place.
     if not path.exists() or not any((output / each).exists() for each in made):
         write_json(output / "environment.json", describe())
         write_text(path, recipes.dump(recipe))

@@ -16,7 +16,7 @@ EXIT_CODE = 130
 
 
 def exit_on_interrupt(message: str) -> None:
-    """From now on, print the message and leave the process on Ctrl-C."""
+    """From now on, print the message and exit on Ctrl-C."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.signal(signal.SIGINT, signal.default_int_handler)

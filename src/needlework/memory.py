@@ -1,4 +1,4 @@
-"""Memory that was freed, given back."""
+"""Giving freed memory back to the system."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TRIM = _trim()
 def release() -> None:
     """Give free pages of the heap back to the system.
 
-    Steps and batches of ever different lengths leave holes between tensors that glibc would keep for ever.
+    Steps and batches of changing lengths leave holes between tensors, which glibc would keep forever.
     """
     if _TRIM:
         _TRIM(0)

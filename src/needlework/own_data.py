@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def overrides(file: Path) -> list[str]:
-    """Return the `a.b=value` overrides that put a file in the place of a recipe's synthetic haystacks.
+    """Return the `a.b=value` overrides that replace a recipe's synthetic haystacks by those of a file.
 
     The paper's recipes ask one needle of each haystack; all that a file asks of a text is asked together.
     """
@@ -53,14 +53,14 @@ def count(recipe: Recipe) -> tuple[int, int]:
 
 
 def pin(recipe: Recipe, begun: Recipe | None = None) -> Recipe:
-    """Note the checksum of the recipe's file, or compare it with the one that was noted.
+    """Record the checksum of the recipe's file, or compare it with the recorded one.
 
     Args:
         recipe: The recipe; one without a file is returned as it is.
         begun: The recipe with which a run was begun that is to go on.
 
     Raises:
-        RecipeError: If the file has changed since the checksum was noted.
+        RecipeError: If the file has changed since the checksum was recorded.
         DataError: If the file cannot be read.
     """
     if recipe.data.file is None:
@@ -72,7 +72,7 @@ def pin(recipe: Recipe, begun: Recipe | None = None) -> Recipe:
     if noted not in (None, found):
         raise RecipeError(
             f"{recipe.data.file} has changed: its sha256 was {noted[:12]}… when the training was set up and is "
-            f"{found[:12]}… now. Bring that file back, or begin anew with another --output."
+            f"{found[:12]}… now. Restore that file, or start over with another --output."
         )
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"sha256": found})})
 

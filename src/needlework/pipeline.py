@@ -1,6 +1,6 @@
 """The whole experiment, stage by stage. The one file that knows them all.
 
-Stages meet at files: each writes its marker last, and one whose marker is there is not run again.
+Stages communicate through files: each writes its marker last, and is not run again once that is there.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
     progress, output = progress or Silent(), Path(output)
     processes.refuse_several()
     recipe = _settle(recipe, output)
-    if is_finished(output):
+    # It is written last.
+    if (output / "report.html").exists():
         progress.say(f"Nothing to do: {output} is finished.")
         return read_object(output / "comparison.json") or {}
     if not (output / "train" / "summary.json").exists():
@@ -61,11 +62,6 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
     comparison = compare(output / "before", output / "after", output)
     report(output, progress)
     return comparison
-
-
-def is_finished(output: Path) -> bool:
-    """Return whether a run's folder holds the report, which is written last."""
-    return (output / "report.html").exists()
 
 
 def evaluate(
@@ -137,8 +133,8 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     from needlework.train.samples import supervised
     from needlework.train.trainer import finetune as train
 
-    told = recipe.train.model_dump(exclude={"check"})
-    settings = TrainSettings(**told, precision=cast(Any, recipe.model.precision), seed=recipe.seed)
+    chosen = recipe.train.model_dump(exclude={"check"})
+    settings = TrainSettings(**chosen, precision=cast(Any, recipe.model.precision), seed=recipe.seed)
     data, check = training_data(recipe, renderer), recipe.train.check
     held_out = HeldOut(data.held_out(check.needles), steps=check.steps, target=check.target) if check else None
     steps = recipe.train.steps(len(data))
@@ -207,7 +203,7 @@ def compare(before: Path, after: Path, output: Path, *others: Path) -> dict[str,
 
 def report(output: Path, progress: Progress | None = None) -> Path:
     """Write the report of a run and return its path."""
-    from needlework.report import write_report
+    from needlework.report.page import write_report
 
     (progress or Silent()).say("Drawing the report")
     return write_report(output)
@@ -218,7 +214,7 @@ def _settle(recipe: Recipe, output: Path) -> Recipe:
     from needlework.own_data import pin
 
     path = output / "recipe.yaml"
-    # A recipe of which nothing was made, because it had a mistake, may be mended in place.
+    # Before any stage has begun, a recipe with a mistake may be corrected in place.
     if path.exists() and any((output / stage).exists() for stage in ("before", "train", "after")):
         saved = recipes.load(path)
         recipe = pin(recipe, saved)

@@ -1,4 +1,4 @@
-"""YAML as people write it: plain values, and no key twice."""
+"""Plain YAML: values without tags, and no key twice."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import yaml
 
 
 class Loader(yaml.SafeLoader):
-    """Reads plain YAML; a key that stands twice is an error, where PyYAML would drop the first without a word."""
+    """Reads plain YAML; a key that occurs twice is an error, where PyYAML would silently drop the first."""
 
 
 def _mapping(loader: Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[str] = set()
     for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
         if key.value in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} occurs twice", key.start_mark)
         seen.add(key.value)
     loader.flatten_mapping(node)
     return loader.construct_mapping(node, deep=True)
@@ -42,7 +42,7 @@ def parse(text: str, loader: type[Loader] = Loader) -> Any:
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise ValueError(f"{', '.join(parts)}{place}") from None
     except (yaml.YAMLError, ValueError) as error:
-        # PyYAML's own error does not cover a date that is none.
+        # PyYAML raises a bare ValueError for an impossible date.
         raise ValueError(" ".join(str(error).split())) from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

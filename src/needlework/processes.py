@@ -1,7 +1,7 @@
 """One training in several processes, as torchrun and `accelerate launch` start them.
 
-The launcher's environment says how many there are; without a launcher there is one. The first writes and
-speaks. What it finds out alone, the others are told, so that all do the same.
+The launcher's environment says how many there are; without a launcher there is one. Only the first writes
+files and prints. What it alone finds out is sent to the others, so that all do the same.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def count() -> int:
 
 
 def is_first() -> bool:
-    """Return whether this is the process that writes and speaks."""
+    """Return whether this is the process that writes files and prints."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
@@ -66,38 +66,38 @@ def first(work: Callable[[], Result]) -> Result:
     """Let the first process do something while the others wait, and return its result in all of them.
 
     Raises:
-        Exception: What `work` raises, in the first process; the others leave without a word.
+        Exception: What `work` raises, in the first process; the others exit silently.
     """
     if count() == 1:
         return work()
     connect()
     from torch.distributed import broadcast_object_list
 
-    told: list[object] = [None, False]
+    outcome: list[object] = [None, False]
     error: Exception | None = None
     if is_first():
         try:
-            told = [work(), False]
+            outcome = [work(), False]
         except Exception as raised:
-            told, error = [None, True], raised
-    broadcast_object_list(told)
-    if told[1]:
+            outcome, error = [None, True], raised
+    broadcast_object_list(outcome)
+    if outcome[1]:
         raise error or SystemExit(2)
-    return cast("Result", told[0])
+    return cast("Result", outcome[0])
 
 
 def wait() -> None:
-    """Go on when all processes are here."""
+    """Wait until all processes are here."""
     first(lambda: None)
 
 
 def agreed(error: UserError) -> BaseException:
-    """Return what to raise where every process meets the same mistake: the first tells of it, the others leave."""
+    """Return what to raise where every process meets the same mistake: the first reports it, the others just exit."""
     return error if is_first() else SystemExit(2)
 
 
 def connect() -> None:
-    """Let the processes find each other; where they have, nothing happens."""
+    """Connect the processes, unless they are connected already."""
     import torch
     from accelerate import PartialState
 

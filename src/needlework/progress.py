@@ -1,4 +1,4 @@
-"""Progress on the terminal: what goes on, how far it is, and when it will be done."""
+"""Progress on the terminal: the current stage, how far it has come, and how long it will take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Update(Protocol):
-    """Called with what is done, of how much, and a note such as the present loss."""
+    """Called with the work done, the total, and a note such as the current loss."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
@@ -96,7 +96,7 @@ class Terminal:
 
 
 def _left(began: tuple[int, float], done: int, total: int) -> str:
-    """Say how long the rest takes at the speed so far, from what was done at the beginning and when that was."""
+    """Return how long the rest takes at the speed so far, given what was done at the start and when that was."""
     if not began[0] < done < total:
         return ""
     seconds = (time.perf_counter() - began[1]) * (total - done) / (done - began[0])

@@ -127,13 +127,13 @@ class Train(Section):
 
     @field_validator("merge")
     @classmethod
-    def _has_an_adapter(cls, merge: bool, told: ValidationInfo) -> bool:
-        if not merge and told.data.get("trainable") != "lora":
+    def _has_an_adapter(cls, merge: bool, info: ValidationInfo) -> bool:
+        if not merge and info.data.get("trainable") != "lora":
             raise ValueError("only LoRA has an adapter to save alone, so set trainable to lora")
         return merge
 
     def steps(self, rows: int) -> int:
-        """Return the optimizer steps on so many rows; the last batch of an epoch may be smaller."""
+        """Return the number of optimizer steps for `rows` rows; the last batch of an epoch may be smaller."""
         return -(-rows // self.batch_size) * self.epochs
 
 
@@ -175,7 +175,7 @@ def load(recipe: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recip
         source = (files("needlework") / "recipes" / f"{text}.yaml").read_text(encoding="utf-8")
     else:
         try:
-            source = Path(text).read_text(encoding="utf-8")
+            source = Path(text).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
             raise RecipeError(f"cannot read the recipe {text}: {reason}.{suggest(text, names())}") from None

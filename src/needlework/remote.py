@@ -53,12 +53,12 @@ class ContextError(RemoteError):
 
 
 def connect(base_url: str, variable: str, *, keyless: bool = False, timeout: float | None = None) -> OpenAI:
-    """Return a client of a server, with the key that stands in an environment variable.
+    """Return a client of a server, with the key from an environment variable.
 
     Args:
         base_url: The server's address.
         variable: The environment variable.
-        keyless: Go on without a key, as servers of one's own take it.
+        keyless: Go on without a key, which self-hosted servers mostly do not ask for.
         timeout: Seconds without a byte from the server, where they are not `TIMEOUT`.
 
     Raises:
@@ -128,8 +128,7 @@ def malformed(client: OpenAI, what: str) -> MalformedError:
 
 def _of_status(error: APIStatusError, name: str, client: OpenAI) -> RemoteError:
     status, code = error.status_code, str(error.code or "")
-    body = error.body if isinstance(error.body, dict) else {}
-    reason = _clean(str(body.get("message") or "no reason given"), client).rstrip(".")
+    reason = _clean(_reason(error.body), client).rstrip(".")
     # A server that is out of time or in conflict may have done what was asked, and so may one that failed.
     refused = 400 <= status < 500 and status not in (408, 409)
     wait = None
@@ -153,6 +152,14 @@ def _of_status(error: APIStatusError, name: str, client: OpenAI) -> RemoteError:
     return RemoteError(message, refused=refused, wait=wait)
 
 
+def _reason(body: object) -> str:
+    """Return the reason in the body of an error: a message as OpenAI's, FastAPI's detail, or TGI's bare text."""
+    if isinstance(body, dict):
+        body = body.get("message") or body.get("detail")
+    # A proxy's page says nothing in a sentence.
+    return "no reason given" if not body or str(body).startswith("<") else str(body)
+
+
 def _wait(error: APIStatusError) -> float:
     try:
         return min(float(error.response.headers.get("retry-after", "")), 120.0)
@@ -167,10 +174,10 @@ def _clean(text: str, client: OpenAI) -> str:
 
 
 class Pace:
-    """Lets threads through one after the other, so many in a minute.
+    """Lets threads through one at a time, at a limited rate.
 
     Args:
-        per_minute: How many; None lets all through.
+        per_minute: How many a minute; None sets no limit.
     """
 
     def __init__(self, per_minute: float | None) -> None:

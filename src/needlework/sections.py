@@ -1,4 +1,4 @@
-"""What settings are made of: typed keys with their help, and one sentence about the first that is wrong."""
+"""The building blocks of settings: typed keys with their help, and one sentence about the first that is wrong."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """A part of a recipe. Unknown keys are errors, so that no setting is ignored without a word."""
+    """A part of a recipe. Unknown keys are errors, so that no setting is silently ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _is_no_switch(cls, value: Any, told: ValidationInfo) -> Any:
-        # YAML reads `yes` and `on` as true, which would count as 1.
-        if isinstance(value, bool) and cls.model_fields[str(told.field_name)].annotation is not bool:
-            raise ValueError("it is not a switch")
+    def _is_no_switch(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML reads `yes` and `on` as true, and pydantic takes true for 1.
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("give a value, or {} for a section of defaults, not true or false")
         return value
 
 
@@ -56,8 +56,15 @@ def validate(kind: type[Kind], values: dict[str, Any], what: str) -> Kind:
         if first["type"] == "extra_forbidden":
             known = _fields(kind, first["loc"][:-1])
             raise RecipeError(f"{what} has no key {path!r}.{suggest(str(first['loc'][-1]), known)}") from None
-        message = first["msg"][0].lower() + first["msg"][1:]
-        raise RecipeError(f"{path} is {first['input']!r}: {message}.") from None
+        # pydantic's own words are Python's: YAML has lists, no classes, and no "value error".
+        message = first["msg"].removeprefix("Value error, ")
+        message = (message[0].lower() + message[1:]).replace("tuple", "list")
+        if first["type"] == "model_type":
+            message = "give keys and values, or {} for the defaults"
+        # A whole section in front of the message would hide it.
+        is_section = first["type"] == "value_error" and isinstance(first["input"], dict)
+        start = path if is_section else f"{path} is {first['input']!r}"
+        raise RecipeError(f"{start}: {message}.") from None
 
 
 def _fields(section: Any, path: tuple[int | str, ...]) -> list[str]:
@@ -69,6 +76,6 @@ def _fields(section: Any, path: tuple[int | str, ...]) -> list[str]:
 
 
 def suggest(name: str, known: list[str]) -> str:
-    """Say which known name is nearest, or which there are; to stand behind a sentence."""
+    """Return a sentence to append to an error: the nearest known name, or all of them."""
     close = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."

@@ -1,4 +1,4 @@
-"""Measuring a model that is served elsewhere: on a server of one's own, or at a host."""
+"""Evaluating a model on an OpenAI-compatible server, self-hosted or at a provider."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Server:
     base_url: str
     """Its address, such as http://localhost:8000/v1."""
     concurrency: int = 8
-    """Requests under way at once."""
+    """Concurrent requests."""
     requests_per_minute: float | None = None
-    """Prompts sent in a minute at most; by default as many as it takes."""
+    """Most prompts sent per minute; by default as many as the server takes."""
     timeout: float | None = None
     """Seconds that it may take for an answer; by default `remote.TIMEOUT`."""
     cache: bool = False
-    """Take answers of earlier runs. Only where nobody serves another model under the same name and address."""
+    """Reuse answers of earlier runs. Safe only where nobody serves another model under the same name and address."""
     skip_too_long: bool = False
     """Leave prompts out that it refuses as too long, and count them."""
 
@@ -60,7 +60,7 @@ def evaluate(
     Args:
         model: The server's name of the model.
         server: Where it is served.
-        recipe: Its benchmarks, seed and system message; its model lends the tokenizer that counts their lengths.
+        recipe: Its benchmarks, seed and system message; the tokenizer of its model counts their lengths.
         folder: Of the evaluation.
         progress: Where to show progress; by default nowhere.
         client: What asks the server; by default one is made, with the key of `OPENAI_API_KEY` if there is one.

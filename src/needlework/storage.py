@@ -14,6 +14,11 @@ from typing import Any
 from needlework.errors import DataError, UserError
 
 
+def cache_folder() -> Path:
+    """Return the folder of downloads, kept answers and the unpacked model: Needlework's in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "needlework"
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file under a temporary name, then give it its own."""
     write_chunks(path, [text.encode()])
@@ -26,10 +31,10 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from working in a folder meanwhile; the lock goes with the process.
+    """Keep other processes from working in a folder meanwhile; the lock ends with the process.
 
     Raises:
-        UserError: If another is at it.
+        UserError: If another is at work there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
@@ -64,15 +69,15 @@ def read_object(path: Path) -> dict[str, Any] | None:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON, for `json.loads(…, object_pairs_hook=unique_keys)`, which else drops what comes twice.
+    """Build an object for `json.loads(…, object_pairs_hook=unique_keys)`, which otherwise keeps the last of equal keys.
 
     Raises:
-        DataError: If a key stands twice; names it.
+        DataError: If a key occurs twice; names it.
     """
     value = dict(pairs)
     if len(value) < len(pairs):
         names = [name for name, _ in pairs]
-        raise DataError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+        raise DataError(f"the key {next(name for name in names if names.count(name) > 1)!r} occurs twice")
     return value
 
 
@@ -119,9 +124,9 @@ def write_chunks(path: Path, chunks: Iterable[bytes | memoryview], temporary: Pa
                 file.write(chunk)
         temporary.replace(path)
     except BaseException as error:
-        # What is left of it takes room that is wanted.
+        # A half-written file would take up room on a disk that may be full.
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            # A write that fails does not say of which file.
+            # The error of a failed write does not name the file.
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise

@@ -1,4 +1,4 @@
-"""Text of models and users, as terminals and pages may show it."""
+"""Text of models and users, made safe to show on terminals and pages."""
 
 from __future__ import annotations
 

@@ -145,5 +145,5 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch: pytest.Monkey
         raise LocalEntryNotFoundError("no connection\nand much more")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    with pytest.raises(DataError, match=r"alonj/FLenQA is no file, .* cannot be had: no connection$"):
+    with pytest.raises(DataError, match=r"alonj/FLenQA is not a file, .* Hub lets download: no connection$"):
         list(read_rows("alonj/FLenQA"))

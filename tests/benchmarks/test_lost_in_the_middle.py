@@ -46,7 +46,7 @@ def without(field: str) -> Callable[[dict[str, Any]], object]:
         (lambda row: row["ctxs"][1].pop("isgold"), "line 2: ctxs.1.isgold: field required"),
         (lambda row: row["ctxs"].pop(2), "line 2: 0 of 2 ctxs are gold"),
         (lambda row: row["ctxs"][0].update(isgold=True), "line 2: 2 of 3 ctxs are gold"),
-        (lambda row: row["ctxs"].pop(0), "line 2: 2 ctxs, where the lines before have another number"),
+        (lambda row: row["ctxs"].pop(0), "line 2: 2 ctxs, but the lines before have 3"),
     ],
 )
 def test_a_fault_of_documents_is_named_with_its_line(
@@ -66,7 +66,7 @@ def test_a_fault_of_documents_is_named_with_its_line(
         (without("ordered_kv_records"), "line 2: ordered_kv_records: field required"),
         (lambda row: row["ordered_kv_records"][0].pop(), "line 2: ordered_kv_records.0"),
         (lambda row: row.update(value="another"), "line 2: ordered_kv_records lacks the pair of key 'key-1-2'"),
-        (lambda row: row["ordered_kv_records"].append(["key-1-0", "x"]), "a key of ordered_kv_records comes twice"),
+        (lambda row: row["ordered_kv_records"].append(["key-1-0", "x"]), "a key of ordered_kv_records occurs twice"),
     ],
 )
 def test_a_fault_of_pairs_is_named_with_its_line(

@@ -74,6 +74,7 @@ def test_what_cannot_be_asked_is_named(path: Path, lines: list[dict[str, Any]], 
         ("Paris", "Paris\N{RIGHT SINGLE QUOTATION MARK}s…", True),
         ("U.S.", "the US", True),
         ("東京", "東京。", True),
+        ("cafe\N{COMBINING ACUTE ACCENT}", "A caf\N{LATIN SMALL LETTER E WITH ACUTE}.", True),
     ],
 )
 def test_marks_around_an_answer_do_not_count_and_those_within_a_number_do(

@@ -139,7 +139,7 @@ def test_a_backend_without_weights_is_refused(local_tasks: Path, tmp_path: Path)
 
 
 def test_a_folder_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UserError, match="include_path is nowhere, which is no folder"):
+    with pytest.raises(UserError, match="include_path is nowhere, which is not a folder"):
         make(Path("nowhere"), "gsm8k")
 
 

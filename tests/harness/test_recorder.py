@@ -66,6 +66,13 @@ def test_an_answer_beyond_the_context_is_refused_by_whatever_name_its_length_has
         asking.generate_until([request])
 
 
+@pytest.mark.parametrize("until", [[""], "", ["", "zzz"]])
+def test_an_answer_may_end_nowhere(backend: HFBackend, tmp_path: Path, until: Any) -> None:
+    asking = recorder.Recorder(backend, 1, tmp_path / "responses", silent)
+    request = Instance("generate_until", {}, ("How much?", {"until": until, "max_gen_toks": 4}), 0)
+    assert asking.generate_until([request]) == [asking.full(*request.args)]
+
+
 def test_the_chat_template_writes_the_same_every_day(backend: HFBackend, tmp_path: Path) -> None:
     tokenizer = make_tokenizer(template="{{ strftime_now('%Y-%m-%d') }}: " + CHAT_ML)
     dated = HFBackend(backend.model, Renderer(tokenizer))

@@ -28,5 +28,5 @@ def test_every_benchmarks_score_is_found_by_its_name(score: Score) -> None:
 
 @pytest.mark.parametrize("name", ["os.system", "needlework.benchmarks_evil.score", "needlework.benchmarks.kv.build"])
 def test_nothing_else_is_found(name: str) -> None:
-    with pytest.raises(ValueError, match="is no scoring function of a benchmark"):
+    with pytest.raises(ValueError, match="is not a scoring function of a benchmark"):
         score_of(name)

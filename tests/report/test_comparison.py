@@ -200,7 +200,7 @@ def test_a_summary_of_another_form_is_refused(tmp_path: Path) -> None:
         {"model": "m", "benchmarks": told},
     ):
         write_json(after / "summary.json", value)
-        with pytest.raises(DataError, match="no summary of an evaluation"):
+        with pytest.raises(DataError, match="not the summary of an evaluation"):
             compare(before, after)
     (after / "summary.json").write_bytes(b"\xff")
     with pytest.raises(DataError, match=r"summary\.json is not JSON"):

@@ -81,8 +81,8 @@ def test_a_benchmark_that_was_not_compared_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no comparison"),
-        ("[]", "is no comparison"),
+        ("{", "is not a comparison"),
+        ("[]", "is not a comparison"),
         ("{}", "lacks 'before'"),
         ('{"before": "a", "after": "b"}', "lacks 'benchmarks'"),
         ('{"before": "a", "after": "b", "benchmarks": {"kv": {"overall": {"n": 1}}}}', "lacks 'clusters'"),

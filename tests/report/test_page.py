@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from needlework.haystack import Prediction
-from needlework.report import write_report
-from needlework.report.page import inline_json
+from needlework.report.page import inline_json, write_report
 from tests.report.conftest import Browser, demo, dump, page_of, prediction, several, value
 
 

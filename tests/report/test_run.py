@@ -8,7 +8,7 @@ import pytest
 
 from needlework.errors import DataError
 from needlework.haystack import Prediction, read, write
-from needlework.report import write_report
+from needlework.report.page import write_report
 from needlework.report.run import load
 from tests.report.conftest import SAME, compared, comparison, dump, several, value
 

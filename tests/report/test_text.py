@@ -2,14 +2,24 @@ from __future__ import annotations
 
 import pytest
 
-from needlework.report import verdict
-from needlework.report.text import Pair, clip, direction, examples, fates, in_sentence, model_name, percent, points
+from needlework.report.text import (
+    Pair,
+    clip,
+    direction,
+    examples,
+    fates,
+    in_sentence,
+    model_name,
+    percent,
+    points,
+    verdict,
+)
 from tests.report.conftest import SAME, compared, demo, prediction, row
 
 
 def test_the_verdict_on_a_good_run() -> None:
     assert verdict(demo(), 120) == (
-        "Finetuning on 120 synthetic haystacks raised key-value retrieval from 3% to 98% and "
+        "Finetuning on 120 haystacks raised key-value retrieval from 3% to 98% and "
         "multi-document QA by 9.1 points (95% interval +4.0 to +14.2, p = 0.0004), with no measurable loss "
         "of knowledge (\u22120.3 points, \u22121.4 to +0.8)."
     )
@@ -18,7 +28,7 @@ def test_the_verdict_on_a_good_run() -> None:
 def test_the_verdict_says_that_a_change_is_noise() -> None:
     said = verdict(compared(mdqa=row(0.35, 0.36, -0.03, 0.05, 0.6)), 1)
     assert said == (
-        "Finetuning on 1 synthetic haystack left multi-document QA (+1.0 points, 95% interval "
+        "Finetuning on 1 haystack left multi-document QA (+1.0 points, 95% interval "
         "\u22123.0 to +5.0, p = 0.6) within noise."
     )
 
@@ -43,7 +53,7 @@ def test_the_verdict_on_a_mixed_run_is_one_sentence() -> None:
     mixed = compared(kv=row(0.03, 0.98, 0.9, 0.97), mdqa=row(0.35, 0.36, -0.03, 0.05, 0.6),
                      knowledge=row(0.41, 0.40, -0.035, 0.015, 0.5))  # fmt: skip
     said = verdict(mixed, 1200)
-    assert said.startswith("Finetuning on 1,200 synthetic haystacks raised key-value retrieval from 3% to 98%, and")
+    assert said.startswith("Finetuning on 1,200 haystacks raised key-value retrieval from 3% to 98%, and")
     assert "left multi-document QA" in said
     assert said.count(". ") == 0
 

@@ -12,10 +12,10 @@ Score = Callable[[Needle, str], dict[str, bool]]
 """From a needle and a model's output to scores by name, the one that counts first."""
 
 Draw = Callable[[int], Draft]
-"""Draws a draft of so many items."""
+"""Draws a draft with the given number of items."""
 
 Fit = Callable[[Sequence[Draw], int, int], tuple[list[Draft], int]]
-"""Finds how many items fit, as many in each of some drafts: `(draws, max_tokens, num_needles) -> (drafts, number)`."""
+"""Finds how many items fit in each of some drafts: `(draws, max_tokens, num_needles) -> (drafts, number)`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def cases(
         file: An official oracle or N-document file instead of the embedded text.
         documents: Documents of a haystack, or None for as many as there are.
         paragraphs: Gold paragraphs, or lines of a file.
-        questions_per_paragraph: Questions asked of each, fewer where it has not as many.
+        questions_per_paragraph: Questions asked of each, or as many as it has.
         distractors: At random, the same for all questions of a paragraph; or relevant, for each question its own.
         half: Which half of the embedded text.
         seed: Of all that is drawn.

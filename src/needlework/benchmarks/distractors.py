@@ -1,4 +1,4 @@
-"""The documents around a gold one: at random or nearest to the question, none of which holds an accepted answer."""
+"""The documents around a gold one: random or nearest to the question, none of which holds an accepted answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Pool:
             rng: Source of the order.
             gold: The passage that answers the questions.
             questions: What is asked.
-            several: Whether further passages of those titles come behind.
+            several: Whether further passages of those titles follow.
         """
         titles = {gold.title}
         further: list[Passage] = []

@@ -2,7 +2,7 @@
 
 A question whose answer, True or False, takes two facts is asked with more and more padding around them, which says
 nothing about what is asked. Prompts and scoring are the authors'; the one difference is that text and question are
-parted by a blank line, as in every haystack, where theirs are by a newline.
+separated by a blank line, as in every haystack, and theirs by a newline.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PROMPTS = {
         'Answer with either "True or "False".',
     ),
 }
-"""What stands before and behind the text, by task; slips of the pen are the authors'."""
+"""What comes before and after the text, by task; typing errors are the authors'."""
 STEP_BY_STEP = {
     "MonoRel": (
         "Here are some facts. Answer the exact following question based on the text: {question} "
@@ -84,8 +84,8 @@ def build(
 ) -> Benchmark:
     """Build a haystack for each sample of each task, with each padding, dispersion and length.
 
-    A sample has one group, whatever stands around it. Prompts that are the same to the letter, as they are where there
-    is no room for padding, are asked once, and have no place if they stand for several dispersions.
+    A sample has one group, whatever stands around it. Identical prompts, as where there is no room for padding, are
+    asked once, and have no place if they are those of several dispersions.
 
     Args:
         file: Of the authors' samples, or its id on the Hugging Face Hub; None for new ones.
@@ -97,7 +97,7 @@ def build(
         chain_of_thought: Whether the prompt asks for steps before the answer.
         max_new_tokens: Longest answer.
         source: Of the prose of "books" (see `needlework.benchmarks.flenqa_samples.padding`).
-        official_normalization: Score as the authors' code does, with its slip.
+        official_normalization: Score as the authors' code does, with its bug.
         seed: Draws the samples, or chooses those of the file.
         fit: Finds how many items fit; the two paragraphs count as the fewest.
 
@@ -230,7 +230,7 @@ def score(needle: Needle, output: str) -> dict[str, bool]:
 
 
 def score_officially(needle: Needle, output: str) -> dict[str, bool]:
-    """Score the same with the slip of the authors' code."""
+    """Score the same with the bug of the authors' code."""
     return _scored(needle, _official_category(output))
 
 

@@ -76,7 +76,7 @@ def _paths(file: str) -> list[Path]:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().split("\n")[0]
         raise DataError(
-            f"{file} is no file, and as a data set of the Hugging Face Hub it cannot be had: {reason}"
+            f"{file} is not a file, and not a data set that the Hugging Face Hub lets download: {reason}"
         ) from None
     if found := sorted(Path(folder).rglob("*.parquet")):
         return found

@@ -25,7 +25,7 @@ def build(*, questions: int, half: Half, seed: int) -> Benchmark:
     """Build one haystack, of one paragraph, for each of `questions` questions.
 
     Raises:
-        UserError: If there are not so many questions.
+        UserError: If there are fewer questions.
     """
     rows = list(embedded("conflicts", half))
     if questions > len(rows):

@@ -23,7 +23,7 @@ def build(*, facts: int, half: Half, seed: int) -> Benchmark:
     """Build one haystack without items for each of `facts` facts.
 
     Raises:
-        UserError: If there are not so many facts.
+        UserError: If there are fewer facts.
     """
     # Normalising leaves nothing of an answer such as blood type "A", which any output would then hold.
     rows = [row for row in embedded("qa_wikidata", half) if all(map(normalize, row["accepted"]))]

@@ -54,7 +54,7 @@ def build(
         return uuids.from_file(file, depths, haystacks, seed)
     made: list[Haystack] = []
     places: dict[str, str] = {}
-    drawn = _task(task, template)
+    drawn: Task = uuids.Uuids() if task == "uuid" else make_task(task, {"template": template})
     for length in lengths:
         for number in range(haystacks):
 
@@ -71,31 +71,24 @@ def build(
     return Benchmark("kv", made, form.score, form.titles, form.max_new_tokens, places=places)
 
 
-def _task(name: Kind, template: bool) -> Task:
-    if name == "uuid":
-        return uuids.Uuids()
-    return make_task(name, {"template": template})
-
-
 def score(needle: Needle, output: str) -> dict[str, bool]:
-    """Score the value, and the value with its dictionary, by the first numbers behind the key.
+    """Score the value, and the value with its dictionary, by the first numbers after the key.
 
     The first number that is not the key itself counts as the value, the next as the dictionary: an output that
     lists a whole dictionary does not find the value by accident. One that names the dictionary first misses, too,
-    because it may be the beginning of such a list. 5,921 is read as one
-    number and as two.
+    because it may be the beginning of such a list. 5,921 is read as one number and as two.
     """
     key, value, name = re.findall(r"\d+", needle.answer)
 
     def found(said: list[str]) -> dict[str, bool]:
-        behind = [*dropwhile(key.__eq__, said)]
-        return {"value": behind[:1] == [value], "whole": behind[:2] == [value, name]}
+        after = [*dropwhile(key.__eq__, said)]
+        return {"value": after[:1] == [value], "whole": after[:2] == [value, name]}
 
     return _either(found, output)
 
 
 def score_subkeys(needle: Needle, output: str) -> dict[str, bool]:
-    """Score the value, and the whole answer: key, value and dictionary, by the first numbers behind the subkeys.
+    """Score the value, and the whole answer: key, value and dictionary, by the first numbers after the subkeys.
 
     As in `score`, numbers that were asked for are passed over, whether they repeat the question or are the key.
     """

@@ -1,6 +1,6 @@
 """The official files of Liu et al., *Lost in the Middle* (github.com/nelson-liu/lost-in-the-middle), read and checked.
 
-Fields that scoring and prompts do not need are ignored, those they need are asked for.
+Fields that prompts and scoring do not need are ignored; those they need are required.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def read_documents(source: str) -> list[Documents]:
         golds = [index for index, each in enumerate(row.ctxs) if each.isgold]
         if len(golds) != 1:
             raise DataError(f"{path}, line {line}: {len(golds)} of {len(row.ctxs)} ctxs are gold (isgold), not one")
-        if found and len(row.ctxs) != len(found[0].others) + 1:
-            raise DataError(f"{path}, line {line}: {len(row.ctxs)} ctxs, where the lines before have another number")
+        if found and len(row.ctxs) != (count := len(found[0].others) + 1):
+            raise DataError(f"{path}, line {line}: {len(row.ctxs)} ctxs, but the lines before have {count}")
         question = Question(row.question, tuple(row.answers), f"line {line}")
         gold, *others = [row.ctxs[golds[0]], *(each for each in row.ctxs if not each.isgold)]
         documents = tuple(Passage(each.title, each.text) for each in others)
@@ -96,7 +96,7 @@ def read_pairs(source: str) -> list[Pairs]:
         if gold not in row.ordered_kv_records:
             raise DataError(f"{path}, line {line}: ordered_kv_records lacks the pair of key {row.key!r} and its value")
         if len({key for key, _ in row.ordered_kv_records}) < len(row.ordered_kv_records):
-            raise DataError(f"{path}, line {line}: a key of ordered_kv_records comes twice")
+            raise DataError(f"{path}, line {line}: a key of ordered_kv_records occurs twice")
         others = tuple(pair for pair in row.ordered_kv_records if pair != gold)
         found.append(Pairs(line, others, row.key, row.value))
     if not found:

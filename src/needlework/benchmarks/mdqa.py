@@ -52,7 +52,7 @@ def build(
             `depths` then, not at the positions.
         depths: Relative gold positions, 0 the first document and 1 the last.
         paragraphs: Gold paragraphs, or lines of a file.
-        questions_per_paragraph: Questions asked of each, fewer where it has not as many.
+        questions_per_paragraph: Questions asked of each, or as many as it has.
         distractors: Random, or the most relevant to each question; an N-document file has its own.
         max_new_tokens: Longest answer; the paper allows 100.
         half: Which half of the articles; settings are chosen on `train` and reported on `eval`.
@@ -150,7 +150,7 @@ def _draft(case: Case, depth: float, length: int, capacity: int) -> Draft:
     def arrange(num_items: int) -> Arrangement:
         if num_items > len(contents):
             raise UserError(
-                f"mdqa has {len(contents)} documents that may stand around a question, too few to fill {length} "
+                f"mdqa has {len(contents)} documents to put around a question, too few to fill {length} "
                 f"tokens. Ask for fewer tokens, or give more text."
             )
         places = at_depths((depth,), num_items)

@@ -41,7 +41,7 @@ def build(
             once, each asked for by itself; `multi_value`: the same with values of one key, asked for all together.
         lengths: Token budgets: prompt and longest answer, with the chat template.
         depths: Relative positions, 0 the first sentence and 1 the last.
-        haystacks: Haystacks of each length; of a single needle, so many at each depth.
+        haystacks: Haystacks of each length; of a single needle, at each depth.
         seed: Seed of the benchmark.
         fit: Finds how many sentences fit.
 

@@ -1,4 +1,4 @@
-"""The user's own haystacks: the record that training takes, asked and scored (docs/own-data.md)."""
+"""The user's own haystacks, in the format of training data, asked and scored (docs/own-data.md)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def build(*, file: str, haystacks: int | None, max_new_tokens: int, seed: int) -
 
     Args:
         file: Haystacks as JSONL. A `meta.length` is the length they are tabulated by.
-        haystacks: So many of them, drawn by the seed and asked in the order of the file; all where None.
+        haystacks: How many of them, drawn by the seed and asked in the order of the file; all where None.
         max_new_tokens: Longest answer.
         seed: Chooses the haystacks.
 
@@ -54,7 +54,8 @@ def score(needle: Needle, output: str) -> dict[str, bool]:
 
 def _normalize(text: str) -> str:
     """Normalise as SQuAD does, whose punctuation is ASCII's and goes from within numbers, too: 9.50 would be 950."""
-    text = without_separators(text)
+    # An accent may be a character of its own, as in files from macOS, or a part of its letter, as models write it.
+    text = without_separators(unicodedata.normalize("NFC", text))
     spaced = "".join(each if each.isascii() or unicodedata.category(each)[0] not in "PS" else " " for each in text)
     return normalize(re.sub(r"(?<=\d)[.,](?=\d)", "\N{MIDDLE DOT}", spaced))
 

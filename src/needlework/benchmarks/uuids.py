@@ -48,7 +48,7 @@ class Uuids:
         return _draft([(_uuid(row[:2]), _uuid(row[2:])) for row in rows], depths or ())
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest pairs that hold so many needles."""
+        """Return the fewest pairs that hold the needles."""
         return num_needles
 
 

@@ -220,7 +220,7 @@ def _manager(tasks: Sequence[str], include_path: str | None) -> TaskManager:
     if include_path is None:
         return TaskManager()
     if not Path(include_path).is_dir():
-        raise UserError(f"general.include_path is {include_path}, which is no folder.")
+        raise UserError(f"general.include_path is {include_path}, which is not a folder.")
     # Reading lm-eval's own files takes ten seconds, so only where one of them is wanted.
     own = TaskManager(include_path=include_path, include_defaults=False)
     return own if set(tasks) <= set(own.all_tasks) else TaskManager(include_path=include_path)

@@ -26,7 +26,7 @@ class Recorder(LM):  # type: ignore[misc]
     """lm-eval's own model of transformers, on weights that are loaded already.
 
     Where lm-eval ends an answer at a newline or at punctuation, it is read on to the newline: lm-eval is given the
-    part it asks for, and `full` the whole line, in which an answer may come behind other words.
+    part it asks for, and `full` the whole line, in which an answer may follow other words.
 
     Args:
         backend: Holds model and tokenizer.
@@ -126,7 +126,8 @@ def _to_line_end(request: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _stops(options: dict[str, Any]) -> list[str]:
     until = options["until"]
-    return [until] if isinstance(until, str) else until
+    # An empty stop, which some tasks have, ends nothing; lm-eval ignores it, too.
+    return [each for each in ([until] if isinstance(until, str) else until) if each]
 
 
 def _cut(text: str, until: Sequence[str]) -> str:

@@ -33,6 +33,6 @@ def score_of(name: str) -> Score:
     """
     module, _, function = name.rpartition(".")
     if not module.startswith(f"{benchmarks.__name__}.") or not function.startswith("score"):
-        raise ValueError(f"{name!r} is no scoring function of a benchmark")
+        raise ValueError(f"{name!r} is not a scoring function of a benchmark")
     score: Score = getattr(import_module(module), function)
     return score

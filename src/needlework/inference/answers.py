@@ -1,4 +1,4 @@
-"""The files in which an evaluation's answers stand: finished, half done, and of prompts that were too long."""
+"""The files of an evaluation's answers: finished, half done, and of prompts that were too long."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def read_partial(path: Path, asked: Collection[str]) -> dict[str, Prediction]:
         except (DataError, UnicodeDecodeError) as error:
             reason = error if isinstance(error, DataError) else "not UTF-8 text"
             raise DataError(
-                f"{path}, line {number}: {reason}. Mend the line, or delete it to ask its needle again; "
+                f"{path}, line {number}: {reason}. Repair the line, or delete it to ask its needle again; "
                 f"the other answers stay."
             ) from None
         found[prediction.id] = prediction

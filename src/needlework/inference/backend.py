@@ -90,7 +90,7 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FakeBackend:
-    """A backend without a model: `reply` makes the output from the ask. Needs no network and no GPU."""
+    """A backend without a model, for tests: `reply` returns the output. Needs no network and no GPU."""
 
     reply: Callable[[Ask], str]
     batch_size: int = 8

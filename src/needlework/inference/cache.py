@@ -1,7 +1,7 @@
 """Answers kept for later runs: the same model, asked the same prompt in the same way, is not asked again.
 
-A file of JSON lines for each model and backend, only ever appended to: first who answers, then an answer a
-line. Outputs are kept and not scores, so a benchmark may be asked or scored in another way.
+Each model and backend has a file of JSON lines, which is only appended to: the first line says who answers, every
+other line is an answer. Outputs are kept and not scores, so a benchmark may be asked or scored in another way.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from needlework.inference.backend import Answer, Ask
+from needlework.storage import cache_folder
 
 
 def default_folder() -> Path:
     """Return where answers are kept: in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "needlework" / "answers"
+    return cache_folder() / "answers"
 
 
 class AnswerCache:
     """The answers of one model.
 
-    That it cannot be read or written is told and no more: an evaluation does not need it.
+    If its file cannot be read or written, that is reported and nothing more: an evaluation does not need it.
 
     Args:
         folder: Holds a file for each model and backend.
-        identity: All that an answer depends on besides the prompt and the decoding: the model's content, its
-            tokenizer and chat template, the backend and its versions.
-        say: Told what is wrong with the file.
+        identity: All that an answer depends on but the prompt and the decoding: the model's content, its tokenizer
+            and chat template, the backend and its versions.
+        say: Called with what is wrong with the file.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], say: Callable[[str], None]) -> None:

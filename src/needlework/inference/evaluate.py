@@ -21,7 +21,7 @@ Score = Callable[[Needle, str], dict[str, bool]]
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The predictions of a benchmark, in the order of its haystacks, and what became of the other needles."""
+    """The predictions of a benchmark, in the order of its haystacks, and which needles have none."""
 
     predictions: list[Prediction]
     kept: int = 0
@@ -149,7 +149,7 @@ def _answers(
     """Yield each batch with its answers as they come.
 
     When a batch fails, no other is begun, and those under way are yielded before the failure is raised: they
-    may have been paid.
+    may have been paid for.
     """
 
     def answer(batch: list[Ask]) -> list[Answer] | TooLongError:

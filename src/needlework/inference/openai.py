@@ -1,4 +1,4 @@
-"""Answers of a model behind OpenAI's chat API: at OpenAI, at other hosts, or on a server of one's own."""
+"""Answers of a model through OpenAI's chat API: at OpenAI, at other hosts, or on a self-hosted server."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
 LIMITED = 30
-"""Times that a request is sent which the server's limit puts off, each after the time that the server names."""
+"""Attempts of a request that the server's rate limit delays, each after the time that the server names."""
 MALFORMED = 3
-"""Times that a request is sent whose answer is malformed: a proxy may have cut it off, or the address is wrong."""
+"""Attempts of a request whose answer is malformed: a proxy may have cut it off, or the address is wrong."""
 PAUSE = 1.0
 """Seconds after a malformed answer."""
 
@@ -39,8 +39,8 @@ class OpenAIBackend:
         client: The server; it repeats what fails for reasons that pass.
         model: The server's name of the model.
         system: A system message, the one that was trained with.
-        concurrency: Requests under way at once.
-        requests_per_minute: Prompts sent in a minute at most; by default as many as the server takes.
+        concurrency: Concurrent requests.
+        requests_per_minute: Most prompts sent per minute; by default as many as the server takes.
         least: Returns the fewest tokens that the prompt of an ask can have; by default words, numbers and signs.
 
     Raises:
@@ -86,7 +86,7 @@ class OpenAIBackend:
         except ContextError as error:
             raise TooLongError({ask.needle.id: f"is too long: {str(error).rstrip('.')}"}) from None
         if answer.prompt_tokens < (least := self.least(ask)):
-            # As Ollama does without a word.
+            # Ollama, for one, does so silently.
             raise TooLongError(
                 {
                     ask.needle.id: f"has {least:,} tokens at least, of which {self.client.base_url.host} read "

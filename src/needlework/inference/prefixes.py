@@ -9,7 +9,7 @@ from itertools import groupby, pairwise
 from needlework.models.chat import common_length
 
 WORTH = 64
-"""Tokens that a span has to save. With fewer, attending to one span more costs more than it saves."""
+"""Tokens that a span has to save. With fewer, one more span to attend to costs more than it saves."""
 
 CHUNK = 4096
 """Tokens that go through the model at once."""
@@ -38,7 +38,7 @@ class Span:
 
 
 def spans(prompts: Sequence[list[int]]) -> list[Span]:
-    """Return the prefix tree of sorted prompts, each span behind the one that it continues."""
+    """Return the prefix tree of sorted prompts, each span after the one that it continues."""
     return list(_spans(prompts, 0, len(prompts), 0, 0))
 
 
@@ -82,7 +82,7 @@ def packs(tree: Sequence[Span]) -> Iterator[list[Span]]:
 
 
 def _spans(prompts: Sequence[list[int]], first: int, last: int, start: int, depth: int) -> Iterator[Span]:
-    """Yield the spans of the prompts `first` to `last` behind `start`, up to where all that precedes is shared."""
+    """Yield the spans of the prompts `first` to `last` from `start` on, up to where all that precedes is shared."""
     if last - first == 1:
         yield from _chain(first, last, start, len(prompts[first]), depth)
         return

@@ -4,7 +4,7 @@
     tokens of a span         all (window by position)   causal
     next tokens of answers   all (window by position)   the prompt's tail and the answer so far
 
-The tokens of a forward lie behind each other in one row, in the order of the prompts, so that those that continue a
+The tokens of a forward lie one after another in one row, in the order of the prompts, so that those that continue a
 span are neighbours and attend to it together.
 """
 

@@ -34,7 +34,7 @@ def load(name: str, *, precision: Precision, trust_remote_code: bool = False) ->
     if adapted_by(name):
         raise ModelError(f"{name} is an adapter alone, which --backend vllm does not load. Merge it into its model.")
     return LLM(
-        model=str(embedded.folder()) if name == embedded.NAME else name,
+        model=embedded.located(name),
         dtype={"fp32": "float32", "bf16": "bfloat16"}[precision],
         trust_remote_code=trust_remote_code,
         enable_prefix_caching=True,

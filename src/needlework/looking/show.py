@@ -36,7 +36,7 @@ def show(data: SyntheticDataset | OwnDataset, index: int, *, full: bool = False,
         data: The dataset.
         index: Which sample.
         full: Show every item and every question; otherwise the first and the last item, and the gold ones, each
-            with the one behind it.
+            with the one after it.
         plain: Put what stands out between « and », for terminals without colour.
 
     Raises:
@@ -76,7 +76,7 @@ def gold_pairs(haystack: Haystack, needle: Needle) -> dict[int, list[Span]]:
 
 
 def shown_items(positions: Iterable[int], num_items: int) -> list[int]:
-    """Return the items of a short view: the first, the last, and the gold ones, each with the one behind it."""
+    """Return the items of a short view: the first, the last, and the gold ones, each with the one after it."""
     chosen = {0, num_items - 1}
     for position in positions:
         chosen |= {position, position + 1}

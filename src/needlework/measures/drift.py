@@ -35,7 +35,7 @@ def questions(passages: Sequence[Passage], *, prompts: int, seed: int) -> list[H
         Haystacks without items, of one needle each, their id the passage's title, by which they cluster.
 
     Raises:
-        UserError: If there are not so many passages with questions, or they all have one title.
+        UserError: If there are too few passages with questions, or they all have one title.
     """
     asked = [each for each in passages if each.questions]
     chosen = np.random.default_rng(seed).permutation(len(asked))[:prompts].tolist()
@@ -54,7 +54,7 @@ def questions(passages: Sequence[Passage], *, prompts: int, seed: int) -> list[H
 
 
 def unmoved(haystacks: Mapping[str, Sequence[Haystack]]) -> Iterator[Measurement]:
-    """Yield what a model differs from itself."""
+    """Yield the divergence of a model from itself, which is 0."""
     for kind, each in haystacks.items():
         for haystack in each:
             for needle in haystack.needles:

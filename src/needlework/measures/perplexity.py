@@ -1,6 +1,6 @@
 """Loss per token on ordinary prose: what a finetune on needles should leave as it was.
 
-Each text is a window of exactly so many tokens that begins with a paragraph and goes on with those behind it.
+Each text is a window of a given number of tokens, which begins with a paragraph and goes on with the next ones.
 Perplexity is exp(mean loss); the loss itself is what is compared, because its differences add up.
 """
 
@@ -47,7 +47,7 @@ def windows(
         seed: Chooses where they begin.
 
     Raises:
-        UserError: If there is not so much text, or all of it has one title, so that nothing can be said of others.
+        UserError: If there is too little text, or all of it has one title, so that nothing can be said of others.
     """
     drawn = []
     for length in lengths:
@@ -102,7 +102,7 @@ def measurements(model: PreTrainedModel, texts: Sequence[Text]) -> Iterator[Meas
 
 @torch.inference_mode()
 def losses(model: PreTrainedModel, ids: Sequence[int]) -> torch.Tensor:
-    """Return the loss of each token behind the first, in nats, shape [len(ids) - 1]."""
+    """Return the loss of each token after the first, in nats, shape [len(ids) - 1]."""
     tokens = torch.tensor(ids, device=model.device)
     found, cache = [], None
     for block, targets in zip(tokens[:-1].split(BLOCK), tokens[1:].split(BLOCK), strict=True):

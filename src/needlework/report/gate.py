@@ -76,7 +76,7 @@ def load(run: Path) -> dict[str, Any]:
             f"cannot read {path}: {error.strerror}. Give a run's folder, or two folders of evaluations."
         ) from None
     except (ValueError, AttributeError, TypeError) as error:
-        raise DataError(f"{path} is no comparison: {error}. Compare again.") from None
+        raise DataError(f"{path} is not a comparison: {error}. Compare again.") from None
     except KeyError as error:
         raise DataError(f"{path} lacks {error}. Compare again.") from None
     if lacking:

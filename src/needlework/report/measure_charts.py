@@ -55,7 +55,7 @@ def _lines(name: str, title: str, labels: Sequence[str], sides: Sequence[Values]
         for label, side in zip(labels[1:], sides, strict=True)
     }  # fmt: skip
     x = alt.X("value:Q", title=None, scale=alt.Scale(zero=False, nice=True), axis=alt.Axis(tickCount=5))
-    said = charts.told(found, "value", significant)
+    said = charts.in_words(found, "value", significant)
     return Figure(name, title, f"{title}. {said}.", (charts.lines(found, x, ".3~g"),))
 
 

@@ -13,7 +13,7 @@ from needlework.haystack import Prediction, read
 Pair = tuple[Prediction, Prediction]
 
 _ELSEWHERE = frozenset({"file", "source", "include_path", "base", "controls", "tasks", "limit", "batch_size"})
-"""Settings that may differ: where things lie on a machine, and what is asked besides a needle."""
+"""Settings that may differ: where files are on a machine, and which other questions are asked."""
 
 
 _LEFT_OUT = frozenset({"fewshot", "haystacks", "positions", "text"})

@@ -27,14 +27,14 @@ def needed(row: Mapping[str, float], change: float, *, null: float = 0.0) -> Nee
 
         n = deff ((z_0.975 sqrt(psi - null^2) + z_0.8 sqrt(psi - change^2)) / (change - null))^2
 
-    psi is the share of discordant needles: those seen that cancel out, twice the rarer of gains and losses, and the
-    larger of |change| and |null| besides. deff is at least 1: a few needles that happen to spread out are no promise
+    psi is the share of discordant needles: those seen that cancel out, twice the rarer of gains and losses, plus the
+    larger of |change| and |null|. deff is at least 1: a few needles that happen to spread out are no promise
     that others do.
 
     Args:
         row: A row of comparison.json, with its n, clusters, change, discordant and design_effect.
         change: The change that is there, as a rate.
-        null: The change from which it is told.
+        null: The change to tell it from.
     """
     from scipy.stats import norm
 

@@ -1,4 +1,4 @@
-"""Reading a finished run, or a comparison of any number of runs, for its report; all of it is checked here."""
+"""Reading and checking a finished run, or a comparison of any number of runs, for its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any number of runs beside each other: the form of the paper's Table 2, and the data of figures."""
+"""Any number of runs side by side: the form of the paper's Table 2, and the data of figures."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def tables(comparison: Comparison, width: int = 80) -> Iterator[Table]:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Return the same table as Markdown, all benchmarks beside each other."""
+    """Return the same table as Markdown, all benchmarks side by side."""
     base = _base(comparison)
     lines = [["run", *(f"{name}, n = {row['n']:,}" for name, row in base.items())], ["---"] * (1 + len(base))]
     lines.append([_names(comparison)[0], *(_rate(row, "before") for row in base.values())])

@@ -124,7 +124,7 @@ def verdict(comparison: Mapping[str, Any], haystacks: int | None = None) -> str:
 def _subject(comparison: Mapping[str, Any], haystacks: int | None) -> str:
     if haystacks is None:
         return f"Going from {model_name(comparison['before'])} to {model_name(comparison['after'])}"
-    return f"Finetuning on {haystacks:,} synthetic haystack{'' if haystacks == 1 else 's'}"
+    return f"Finetuning on {haystacks:,} haystack{'' if haystacks == 1 else 's'}"
 
 
 def _sentence(subject: str, words: dict[int, list[str]], safe: list[str], unsure: list[str]) -> str:
@@ -150,6 +150,21 @@ def listed(parts: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Return each label once: "0%", "25%", "100%" and "1", "10" sorted as numbers, names as they came."""
+    found = list(dict.fromkeys(labels))
+    return sorted(found, key=lambda label: float(label.rstrip("%"))) if all(map(is_number, found)) else found
+
+
+def is_number(label: str) -> bool:
+    """Whether a label is a number or a percentage."""
+    try:
+        float(label.rstrip("%"))
+    except ValueError:
+        return False
+    return True
+
+
 def in_sentence(title: str) -> str:
     """Return a title as it reads inside a sentence: its first letter small, unless it opens an acronym or a name."""
     first = title.partition(" ")[0]
@@ -173,7 +188,7 @@ def labels(models: Sequence[str]) -> list[str]:
 
 
 def names(models: Sequence[str]) -> list[str]:
-    """Return the name of each model; those of one name are told apart by a number."""
+    """Return the name of each model; those of one name are numbered."""
     found = [visible(model_name(model)) for model in models]
     return [
         name if found.count(name) == 1 else f"{name} #{found[: index + 1].count(name)}"

@@ -1,4 +1,4 @@
-"""What the trainer is told, as transformers' TrainingArguments."""
+"""The settings of a training, as transformers' TrainingArguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from needlework.train.trainable import Trainable
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """What the trainer is told; see `needlework.recipe.Train` for what each means."""
+    """The settings of a training; `needlework.recipe.Train` says what each means."""
 
     learning_rate: float
     schedule: Literal["constant", "linear", "cosine"]
@@ -62,7 +62,7 @@ def make(settings: TrainSettings, checkpoints: Path, *, keep: int) -> TrainingAr
         max_grad_norm=settings.max_grad_norm,
         bf16=settings.precision == "bf16",
         use_cpu=not torch.cuda.is_available(),
-        # Of the model that is saved; training asks for none.
+        # A setting of the saved model; training itself uses no cache.
         use_cache=True,
         activation_checkpointing=settings.gradient_checkpointing,
         activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
@@ -106,7 +106,7 @@ def _choose_sharding() -> None:
 
 
 def check_sharding(is_sharded: bool) -> None:
-    """Refuse to train unsharded without a word where FSDP is asked for.
+    """Refuse to train unsharded where FSDP is asked for, which accelerate would do silently.
 
     Raises:
         UserError: If accelerate does not shard, because there is no GPU or one process without a launcher.

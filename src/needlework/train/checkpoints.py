@@ -159,6 +159,6 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
         if any(words in str(error) for words in ("No space left", "quota exceeded", "PytorchStreamWriter")):
             free = shutil.disk_usage(folder).free / 2**20
             raise UserError(
-                f"the disk of {folder} is full ({free:.0f} MiB free). Make room and give the same command again."
+                f"the disk of {folder} is full ({free:.0f} MiB free). Make room and run the same command again."
             ) from None
         raise

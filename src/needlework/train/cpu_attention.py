@@ -36,7 +36,7 @@ _settled: Precision | None = None
 
 @contextmanager
 def settled(folder: Path) -> Iterator[None]:
-    """Attend alike in all processes of a training and in those that continue it: what is faster is found by timing.
+    """Attend in one precision in all processes of a training and of those that resume it: timing finds the faster one.
 
     Args:
         folder: Of the training's checkpoints.
@@ -149,12 +149,12 @@ class _Parts:
 
     prefix: heads that share keys as they are, or with copies of the keys while the call runs (see `_copies`).
     far:    heads that share keys folded into rows, [1, G, (H/G) S, D]: no copies of prefix keys.
-    near:   branches as a batch, [K, H, L, D]; a causal row never sees the filling behind it.
+    near:   branches as a batch, [K, H, L, D]; a causal row never sees the padding after it.
     """
 
     def __init__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout) -> None:
         prefix, places = layout.prefix, layout.places()
-        self.before, self.behind = ([each[:, :, rows] for each in (query, key, value)] for rows in _halves(prefix))
+        self.before, self.after = ([each[:, :, rows] for each in (query, key, value)] for rows in _halves(prefix))
         self.heads, self.groups = query.shape[1], key.shape[1]
         self.rows = query.shape[2] - prefix
         self.copies = prefix >= LONG and _copies(self.heads, self.groups, torch.get_num_threads())
@@ -166,10 +166,10 @@ class _Parts:
         return query, *(map(self.repeat, shared) if self.copies else shared)
 
     def far(self) -> tuple[torch.Tensor, ...]:
-        return self.fold(self.behind[0]), *self.before[1:]
+        return self.fold(self.after[0]), *self.before[1:]
 
     def near(self) -> tuple[torch.Tensor, ...]:
-        query, *shared = self.behind
+        query, *shared = self.after
         return self.pad(query), *(self.pad(self.repeat(each)) for each in shared)
 
     def repeat(self, each: torch.Tensor) -> torch.Tensor:
@@ -183,7 +183,7 @@ class _Parts:
 
     def pad(self, each: torch.Tensor) -> torch.Tensor:
         padded = each[0][:, self.places].transpose(0, 1)
-        # Filling repeats a row. Zeros in its place add nothing in the backward; its log-sum-exp stays finite.
+        # Padding repeats a row. Zeros in its place add nothing in the backward; its log-sum-exp stays finite.
         return padded * self.filled[:, None, :, None] if each.dim() == 4 else padded
 
     def unpad(self, each: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What a training takes, worked out before anything is loaded: parameters, operations and memory.
+"""What a training takes, estimated before anything is loaded: parameters, operations and memory.
 
 All of it is arithmetic on the model's configuration and on packed rows, for decoders of the proven families; only
 the rate of a matrix product is measured. docs/training.md has the formulas, and compares them with a training.
@@ -73,11 +73,11 @@ def memory(model: PreTrainedModel, row: PackedRow, precision: Precision, *, chec
 
     Weights, gradients and AdamW's two moments are fp32, but for frozen matrices of a model that was published in bf16,
     which bf16 autocast multiplies with as they are. Of all others it keeps a copy until the backward; with
-    checkpointing of those that are trained. What a layer keeps of a
-    token for the backward are, in fp32, its input and that of its MLP, and in the precision of the products: the
+    checkpointing of those that are trained. What a layer keeps of a token for the backward are, in fp32, its input and
+    that of its MLP, and in the precision of the products: the
     input of the projections, queries, keys and values, the output of attention before and after its heads are put
     together, and three times the MLP's inner width, in the last layer of branch rows alone. If everything is trained,
-    the norms and the MLP's matrices keep their inputs besides. With checkpointing it is all of one layer, and the
+    the norms and the MLP's matrices keep their inputs, too. With checkpointing it is all of one layer, and the
     inputs of the others.
 
     Args:

@@ -1,7 +1,7 @@
 """The held-out check: how many greedy answers would be right, from one forward of each packed row.
 
-Greedy decoding takes the likeliest token behind the prompt and behind what it took before. While each was the
-answer's own, what stands there is the answer's beginning, and that is what the packed row holds. So a greedy
+Greedy decoding takes the likeliest token after the prompt and the tokens taken so far. While each of these was the
+answer's own, they are the answer's beginning, and that is what the packed row holds. So a greedy
 answer begins with the first n tokens of the true one if and only if each of the n is the likeliest at its
 place in the packed row, and no token has to be generated. tests/train/test_held_out.py compares the two.
 """

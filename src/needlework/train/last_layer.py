@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def skip_last_prefix(model: PreTrainedModel) -> None:
-    """Make the modules behind the last layer's attention leave out the prefix rows, whose number the layout tells."""
+    """Make the modules after the last layer's attention leave out the prefix rows, whose number the layout gives."""
     last = model.config.get_text_config().num_hidden_layers - 1
     for module in model.modules():
         if getattr(getattr(module, "self_attn", None), "layer_idx", None) == last:
@@ -24,7 +24,7 @@ def skip_last_prefix(model: PreTrainedModel) -> None:
 
 
 class _BranchRowsOnly:
-    """Hooks that cut the prefix rows off what goes into modules of a layer, and put zeros in their place behind.
+    """Hooks that cut the prefix rows off what goes into modules of a layer, and put zeros in their place afterwards.
 
     Without a layout, as in ordinary use of the model after training, they change nothing; nor do they twice.
     """

@@ -1,4 +1,4 @@
-"""What is recorded of a training: a line a step."""
+"""The metrics of a training: one line per step."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Tally:
             self.diverged = inputs["sample"]
 
     def collect(self, gather: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> dict[str, Any]:
-        """Return what all processes have seen, and begin anew.
+        """Return what all processes have seen, and start over.
 
         Args:
             gather: From the row of one process to those of all, stacked.
-            device: Where `gather` wants it.
+            device: Where `gather` needs the tensor.
         """
         own = torch.tensor([[self.answers, self.tokens, self.right, self.asked, self.diverged]], device=device)
         self.clear()
@@ -61,7 +61,7 @@ class Tally:
 class Metrics(TrainerCallback):
     """Writes a line a step to metrics.jsonl and reports it; goes on with the file after a resume.
 
-    What is reported holds the last held-out check besides.
+    What is reported also holds the last held-out check.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Metrics(TrainerCallback):
         self.place = place
         """From the number of a sample to what it is called where it comes from."""
         self.kept: list[dict[str, Any]] | None = []
-        """Lines of earlier runs that stand, until a line of this one is written behind them."""
+        """Lines of earlier runs to keep, until this run writes its first line after them."""
         self.answers = self.tokens = self.resumed = 0
         self.before = 0.0
         """Seconds that earlier runs took."""
@@ -88,7 +88,7 @@ class Metrics(TrainerCallback):
         if self.kept:
             self.answers, self.tokens = self.kept[-1]["answers"], self.kept[-1]["tokens"]
             self.resumed = self.answers
-        # Steps that are repeated took their time all the same.
+        # Steps that are repeated took time all the same.
         self.before = rows[-1]["seconds"] if rows else 0.0
         self.start = time.perf_counter()
 
@@ -123,7 +123,7 @@ class Metrics(TrainerCallback):
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             return
-        # Lines behind the checkpoint go only now: until there is a new one, they say how long the training took.
+        # Lines after the checkpoint are dropped only now: until then they say how long the training took.
         write_text(self.path, "".join(json.dumps(each) + "\n" for each in [*self.kept, row]))
         self.kept = None
 

@@ -155,7 +155,7 @@ def confirm(layout: Layout, model: PreTrainedModel) -> None:
     """Check that the attention of every layer was ours.
 
     Raises:
-        ModelError: If a layer used another; its result would be wrong without a word.
+        ModelError: If a layer used another; its result would be silently wrong.
     """
     expected = set(range(model.config.get_text_config().num_hidden_layers))
     if layout.layers_seen != expected:

@@ -1,4 +1,4 @@
-"""Where the metrics of a training go besides `metrics.jsonl`: TensorBoard and W&B, through Trainer's callbacks."""
+"""Logging metrics to TensorBoard and W&B, in addition to `metrics.jsonl`, through Trainer's callbacks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tracking(trackers: Sequence[Tracker], logs: Path) -> Iterator[list[TrainerCa
         logs: Receives what they write.
 
     Raises:
-        UserError: If W&B does not begin, as without a login.
+        UserError: If W&B does not start, as without a login.
     """
     callbacks: list[TrainerCallback] = []
     with ExitStack() as opened:
@@ -69,6 +69,6 @@ def _open(name: Tracker, logs: Path, opened: ExitStack) -> TrainerCallback:
     except wandb.errors.Error as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(
-            f"W&B does not begin: {reason}. Log in with `wandb login`, or set WANDB_MODE=offline."
+            f"W&B does not start: {reason}. Log in with `wandb login`, or set WANDB_MODE=offline."
         ) from None
     return WandbCallback()

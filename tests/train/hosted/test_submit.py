@@ -97,7 +97,7 @@ def test_without_a_list_nothing_is_sent_again(service: Service, run: Run) -> Non
     service.faults["create"].append(LOST)
     service.faults["jobs"].append(error(403, "not for you"))
     with pytest.raises(
-        UserError, match=r"not for you\. A job was asked for before and may exist.*look there for needle-1"
+        UserError, match=r"not for you\. A job was requested before and may exist.*look there for needle-1"
     ):
         run.submit()
     assert len(service.jobs) == 1

@@ -37,7 +37,7 @@ class Request:
     """A finetuning as it is asked of a host."""
 
     key: str
-    """Names the job, its file and its model; no other job bears it."""
+    """Names the job, its file and its model; no other job has it."""
     model: str
     epochs: int
     seed: int
@@ -93,7 +93,7 @@ class Host(Protocol):
         ...
 
     def find_jobs(self, key: str, file: str) -> list[Job]:
-        """Return the jobs that bear a key or train on a file."""
+        """Return the jobs that have a key in their names or train on a file."""
         ...
 
     def retrieve(self, id: str) -> Job:
@@ -141,7 +141,7 @@ def file_of(client: OpenAI, files: Iterable[dict[str, Any]], name: str) -> str |
 
 
 def is_ours(client: OpenAI, job: dict[str, Any], key: str, file: str) -> bool:
-    """Return whether a job bears the key or trains on the file.
+    """Return whether a job has the key in its names or trains on the file.
 
     Raises:
         RemoteError: If the host does not say what its jobs train on: it could not say that none is ours.

@@ -66,9 +66,9 @@ def estimate(data: Path, encode: Encode, counted_with: str, epochs: int, price: 
 def counter(model: str, renderer: Renderer, name: str) -> tuple[Encode, str]:
     """Return what counts a hosted model's tokens, and its name.
 
-    That is tiktoken, if it is installed, knows the model and has its vocabulary at hand or can fetch it;
-    otherwise the tokenizer that the recipe counts with. Four characters for a token, as a rule of thumb has
-    it, would be half of what our numbers need.
+    That is tiktoken, if it is installed, knows the model and has or can download its vocabulary; otherwise the
+    tokenizer that the recipe counts with. The rule of thumb, four characters for a token, would find half of the
+    tokens that our numbers take.
 
     Args:
         model: The host's name of the model.

@@ -15,7 +15,7 @@ from needlework.train.hosted.api import Job, Request
 
 
 def new_key() -> str:
-    """Return a name that no other job bears, of no more characters than any host takes."""
+    """Return a unique name for a job, short enough for every host."""
     return f"needle-{secrets.token_hex(5)}"
 
 

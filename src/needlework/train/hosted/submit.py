@@ -2,7 +2,7 @@
 
 Before a request is sent, the record says so; after it was answered, the record says what came back. If
 nothing came back (no answer, an error of the server, a kill) the request may have arrived all the same.
-Then the host is asked for what bears the run's key, and only if it has nothing the request is sent again.
+Then the host is asked for what has the run's key, and only if there is nothing is the request sent again.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _arrived(host: Host, record: Record, tell: Tell) -> Job | None:
             jobs = host.find_jobs(key, record.file)
         except RemoteError as error:
             raise UserError(
-                f"{error} A job was asked for before and may exist, so no other is until the host lists its jobs: "
+                f"{error} A job was requested before and may exist, so no other is until the host lists its jobs: "
                 f"run the same command later, or look there for {key}."
             ) from None
         if len(jobs) > 1:

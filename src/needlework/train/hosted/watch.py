@@ -15,7 +15,7 @@ from needlework.train.hosted.api import Event, Host, Job
 POLL = 10.0
 """Seconds between two looks at the job."""
 PATIENCE = 30
-"""Looks that may fail one after the other: five minutes, besides the client's own retries."""
+"""Looks that may fail in a row: five minutes, not counting the client's own retries."""
 
 
 def follow(
