@@ -60,8 +60,9 @@ class Table:
         self.uses = 0
         """Samples that were put together with it."""
         self.closing = draft.closing
-        self._forms: dict[Form, tuple[list[bytes], int, int]] = {}
-        """The ids between the numbers, how many numbers the question has, and how many ids the completion besides."""
+        self._forms: dict[Form, tuple[list[bytes], int, int, int]] = {}
+        """The ids between the numbers, how many numbers the question has, how many ids the completion has besides
+        numbers, and how many there are behind the items at least: each number has one."""
         preamble = f"{draft.preamble}\n\n" if draft.preamble else ""
         self.head = np.array(self._ids("", before + preamble + draft.opening, "1"), dtype=np.int32)
         # Items are joined by a newline; a tokenizer may well join that with the bracket before it.
@@ -112,9 +113,8 @@ class Table:
         return ids
 
     def tail(self, needle: Asked) -> tuple[Tokens, int, int]:
-        """Return the ids behind the last number of the items, and how many at their end are the completion.
-
-        And how many there are at least with other numbers, of which each has an id.
+        """Return the ids behind the last number of the items, how many at their end are the completion, and the fewest
+        ids that there would be with other numbers.
 
         Raises:
             Unsplittable: If a number is too large for a table.
@@ -126,19 +126,19 @@ class Table:
         if form not in self._forms:
             self._forms[form] = self._learn(needle)
         self.cover(max(numbers, default=0))
-        fixed, asked, answer = self._forms[form]
+        fixed, asked, answer, shortest = self._forms[form]
         filled = [self.numbers[number] for number in numbers]
         ids = [*fixed, *filled]
         ids[::2], ids[1::2] = fixed, filled
-        shortest = sum(map(len, fixed)) // TOKEN + len(filled)
         return _unpacked(ids), answer + sum(map(len, filled[asked:])) // TOKEN, shortest
 
-    def _learn(self, needle: Asked) -> tuple[list[bytes], int, int]:
+    def _learn(self, needle: Asked) -> tuple[list[bytes], int, int, int]:
         prompt = _coalesce((f"{self.closing}\n\n", *needle.question, self.middle))
         completion = _coalesce((self.start, *needle.answer, self.end))
         asked, answered = self._form("1", prompt), self._form(str(prompt[-1]), completion)
         fixed = [*asked[:-1], asked[-1] + answered[0], *answered[1:]]
-        return [*map(_packed, fixed)], len(asked) - 1, sum(map(len, answered))
+        shortest = sum(map(len, fixed)) + len(fixed) - 1
+        return [*map(_packed, fixed)], len(asked) - 1, sum(map(len, answered)), shortest
 
     def _form(self, left: str, parts: Sequence[str | int]) -> list[list[int]]:
         """Return the ids of the strings between the numbers, behind a string or a digit."""
