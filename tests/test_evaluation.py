@@ -191,8 +191,8 @@ def test_the_chosen_benchmarks_are_built(renderer: Renderer) -> None:
 
 
 def test_what_tables_count_wrongly_is_counted_in_text(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = composer._Sized.count
-    monkeypatch.setattr(composer._Sized, "count", lambda self, num_items: counted(self, num_items) - 100)
+    counted = composer.Sized.count
+    monkeypatch.setattr(composer.Sized, "count", lambda self, num_items: counted(self, num_items) - 100)
     monkeypatch.setattr(composer, "_same", lambda composed, plain: False)
     (kv,) = build_benchmarks(Evaluate(kv=KV(lengths=(500,), depths=(0, 1), haystacks=2)), 0, renderer)
     assert max(len(renderer.prompt_ids(each, needle)) for each in kv.haystacks for needle in each.needles) <= 500

@@ -34,7 +34,9 @@ def test_composed_rows_are_those_of_the_tokenized_text(digits: str, template: st
     for seed in range(10):
         one = draft(seed, task=task)
         for num_items in (max(3, fewest), 17, 40):
-            assert composing._same(composer.encode(one, num_items), encode(one.haystack(num_items, ""), renderer))
+            assert composing._same(
+                next(composer.encode([(one, num_items)])), encode(one.haystack(num_items, ""), renderer)
+            )
             assert composer.count(one, num_items) == renderer.count(one.haystack(num_items, ""))
         assert is_composed(composer, one)
 
@@ -68,21 +70,21 @@ def test_prose_is_tokenized_as_text(task: str, renderer: Renderer) -> None:
     composer, one = Composer(renderer), draft(task=task, capacity=9)
     assert not isinstance(one.contents, Pieces)
     assert not is_composed(composer, one)
-    assert composing._same(composer.encode(one, 9), encode(one.haystack(9, ""), renderer))
+    assert composing._same(next(composer.encode([(one, 9)])), encode(one.haystack(9, ""), renderer))
     assert composer.refused == set()
 
 
 def test_numbers_too_large_for_a_table_take_the_plain_path(renderer: Renderer) -> None:
     one = make_task("simple_dict", {"key_digits": [8]}).draft(np.random.default_rng(0), 9, 1)
     composer = Composer(renderer)
-    assert composing._same(composer.encode(one, 9), encode(one.haystack(9, ""), renderer))
+    assert composing._same(next(composer.encode([(one, 9)])), encode(one.haystack(9, ""), renderer))
     assert composer.refused == {"simple_dict"}
 
 
 def test_more_digits_than_the_table_began_with_extend_it(renderer: Renderer) -> None:
     one = make_task("simple_dict", {"key_digits": [5], "value_digits": [5]}).draft(np.random.default_rng(0), 9, 1)
     composer = Composer(renderer)
-    assert composing._same(composer.encode(one, 9), encode(one.haystack(9, ""), renderer))
+    assert composing._same(next(composer.encode([(one, 9)])), encode(one.haystack(9, ""), renderer))
     assert is_composed(composer, one)
 
 

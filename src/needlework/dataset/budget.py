@@ -25,6 +25,9 @@ class Counter(Protocol):
     def count(self, draft: Draft, num_items: int) -> int:
         """Return exactly how many tokens the longest prompt of `num_items` items and its answer have."""
 
+    def least(self, draft: Draft, num_items: int) -> int:
+        """Return a number of tokens that `num_items` items have at least; 0 where nothing is known without a count."""
+
     def check(self, draft: Draft, num_items: int, index: int) -> bool:
         """Return whether what was counted of sample `index` stands; if not, the counter has learned from it."""
 
@@ -46,6 +49,10 @@ class PlainCounter:
     def count(self, draft: Draft, num_items: int) -> int:
         """Tokenize every prompt with its answer."""
         return self.renderer.count(draft.haystack(num_items, ""))
+
+    def least(self, draft: Draft, num_items: int) -> int:
+        """Return nothing: to know more, it must be tokenized."""
+        return 0
 
     def check(self, draft: Draft, num_items: int, index: int) -> bool:
         """Return that it stands: it is counted in text."""
@@ -102,13 +109,18 @@ class Budget:
                 tokens = self.counter.count(draft, num_items)
             if tokens > self.max_tokens:
                 return self._crowded(draw, range(lowest - 1, min_items - 1, -1), lowest, tokens)
-            while num_items < capacity and self.counter.count(draft, num_items + 1) <= self.max_tokens:
+            while num_items < capacity and self._fits(draft, num_items + 1):
                 num_items += 1
             if num_items < capacity:
                 self.capacity = num_items + num_items // 16 + 2 + (CANDIDATES if draft.unordered else 0)
                 return self._fill(draw, draft, num_items) if draft.unordered else draft, num_items
             spare = self.max_tokens - self._overhead - int(sums[-1])
             capacity += max(capacity // 8, int(spare * capacity / sums[-1])) + 4
+
+    def _fits(self, draft: Draft, num_items: int) -> bool:
+        # Most often one item more is too much whatever is asked of it, which spares arranging it.
+        counter, room = self.counter, self.max_tokens
+        return counter.least(draft, num_items) <= room and counter.count(draft, num_items) <= room
 
     def _closest(self, sums: Integers, lowest: int) -> int:
         """Return how many items fit if they have these lengths."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ from needlework.tasks.protocol import Task, drafts
 
 BATCH = 32
 """Samples that are drawn together: more do not save time and leave the processor's cache."""
+
+TOKENS = 1 << 17
+"""Rows of at most about so many tokens are put together, for the same reason."""
 
 CHECKED, FEW = 2048, 3
 """Samples that are tried beforehand, where a haystack holds no more than so many times the fewest items."""
@@ -117,7 +121,8 @@ class SyntheticDataset(Sequence[Haystack]):
         Raises:
             BudgetError: If it cannot fit `max_tokens`.
         """
-        return self.composer.encode(*self.draft(index))
+        (rows,) = self.composer.encode([self.draft(index)])
+        return rows
 
     def encoded_many(self, indices: Sequence[int]) -> Iterator[list[Encoded]]:
         """Return what `encoded` returns for each of the samples, in less time.
@@ -125,9 +130,11 @@ class SyntheticDataset(Sequence[Haystack]):
         Raises:
             BudgetError: If one cannot fit `max_tokens`.
         """
+        together = max(1, TOKENS // (self.max_tokens * self.num_needles))
         for start in range(0, len(indices), BATCH):
-            for draft, num_items in self._drafts(indices[start : start + BATCH]):
-                yield self.composer.encode(draft, num_items)
+            drafted = iter([*self._drafts(indices[start : start + BATCH])])
+            while some := [*islice(drafted, together)]:
+                yield from self.composer.encode(some)
 
     def draft(self, index: int) -> tuple[Draft, int]:
         """Return the draft of sample `index` and its number of items.
@@ -147,6 +154,7 @@ class SyntheticDataset(Sequence[Haystack]):
             return
         capacity = max(self.budget.capacity, self.num_needles + 1, self._min_items + 1)
         drawn = drafts(self.task, [self._rng(index) for index in indices], capacity, self.num_needles)
+        self.composer.prepare(drawn)
         for index, draft in zip(indices, drawn, strict=True):
             yield self._checked(index, partial(self._fitting, index, capacity, draft))
 
@@ -178,8 +186,9 @@ class SyntheticDataset(Sequence[Haystack]):
         return self.task.draft(self._rng(index), capacity, self.num_needles)
 
     def _rng(self, index: int) -> np.random.Generator:
-        # The same state for each capacity: only then do the drafts agree.
-        return np.random.default_rng([self.seed, index])
+        # The same state for each capacity: only then do the drafts agree. Words are read faster than numbers.
+        numbers = [self.seed, index]
+        return np.random.default_rng(np.array(numbers, dtype=np.uint32) if max(numbers) < 2**32 else numbers)
 
     @property
     def _min_items(self) -> int:

@@ -7,8 +7,7 @@ each string is tokenized once, in place, and a sample is put together by indexin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -24,6 +23,8 @@ BATCH = 10**4
 
 PADDING = -1
 
+TOKEN = np.dtype(np.int32).itemsize
+"""Bytes of an id."""
 
 Form = tuple[object, ...]
 """The strings of a question and an answer, with None where their numbers are and SEAM between the two."""
@@ -59,8 +60,9 @@ class Table:
         self.uses = 0
         """Samples that were put together with it."""
         self.closing = draft.closing
-        self._forms: dict[Form, tuple[list[list[int]], int, int]] = {}
-        """The ids between the numbers, how many numbers the question has, and how many ids the completion besides."""
+        self._forms: dict[Form, tuple[list[bytes], int, int, int]] = {}
+        """The ids between the numbers, how many numbers the question has, how many ids the completion has besides
+        numbers, and how many there are behind the items at least: each number has one."""
         preamble = f"{draft.preamble}\n\n" if draft.preamble else ""
         self.head = np.array(self._ids("", before + preamble + draft.opening, "1"), dtype=np.int32)
         # Items are joined by a newline; a tokenizer may well join that with the bracket before it.
@@ -71,8 +73,8 @@ class Table:
         self._fragments = (*draft.contents.fragments, join)
         self.join = -1 - len(self._fragments)
         self._shortest = min(self._fragments, key=len)
-        self.numbers: list[list[int]] = []
-        """The ids of each number, by the number."""
+        self.numbers: list[bytes] = []
+        """The ids of each number, by the number, as the memory of an array has them: short ones are joined faster."""
         self._fill(BATCH)
 
     def cover(self, number: int) -> None:
@@ -91,14 +93,18 @@ class Table:
         # Not all at once, which a million would take gigabytes for.
         for start in range(len(self.numbers), count, BATCH):
             texts = [f"{left}{number}{right}" for number in range(start, min(count, start + BATCH))]
-            self.numbers += self._cut(texts, [(len(left), len(text) - len(right)) for text in texts])
-        ids = [*self.numbers, *(self._ids("1", fragment, "1") for fragment in reversed(self._fragments)), []]
+            numbers = self._cut(texts, [(len(left), len(text) - len(right)) for text in texts])
+            self.numbers += map(_packed, numbers)
+        fragments = [self._ids("1", fragment, "1") for fragment in reversed(self._fragments)]
         # Pieces below 0 index these from behind: nothing, then the fragments.
-        self.lengths = np.array([len(each) for each in ids])
-        self.named = self.lengths + self.lengths[self.join]
+        ids = [*self.numbers, *map(_packed, fragments), b""]
+        self.lengths = np.array([len(each) for each in ids]) // TOKEN
+        self.joined = int(self.lengths[self.join])
+        """Tokens of the join."""
+        self.named = self.lengths + self.joined
         """Of each number as an item's name, with the join behind the item."""
         self._padded = np.full((len(ids), self.lengths.max()), PADDING, dtype=np.int32)
-        self._padded[np.arange(self.lengths.max()) < self.lengths[:, None]] = [*chain.from_iterable(ids)]
+        self._padded[np.arange(self.lengths.max()) < self.lengths[:, None]] = _unpacked(ids)
 
     def take(self, pieces: Integers) -> Tokens:
         """Return the ids of pieces in a row."""
@@ -106,8 +112,9 @@ class Table:
         ids: Tokens = padded.compress(padded != PADDING)
         return ids
 
-    def tail(self, needle: Asked) -> tuple[list[int], int]:
-        """Return the ids behind the last number of the items, and how many at their end are the completion.
+    def tail(self, needle: Asked) -> tuple[Tokens, int, int]:
+        """Return the ids behind the last number of the items, how many at their end are the completion, and the fewest
+        ids that there would be with other numbers.
 
         Raises:
             Unsplittable: If a number is too large for a table.
@@ -119,20 +126,19 @@ class Table:
         if form not in self._forms:
             self._forms[form] = self._learn(needle)
         self.cover(max(numbers, default=0))
-        fixed, asked, answer = self._forms[form]
+        fixed, asked, answer, shortest = self._forms[form]
         filled = [self.numbers[number] for number in numbers]
-        ids = [*fixed[0]]
-        for number, rest in zip(filled, fixed[1:], strict=True):
-            ids += number
-            ids += rest
-        return ids, answer + sum([len(number) for number in filled[asked:]])
+        ids = [*fixed, *filled]
+        ids[::2], ids[1::2] = fixed, filled
+        return _unpacked(ids), answer + sum(map(len, filled[asked:])) // TOKEN, shortest
 
-    def _learn(self, needle: Asked) -> tuple[list[list[int]], int, int]:
+    def _learn(self, needle: Asked) -> tuple[list[bytes], int, int, int]:
         prompt = _coalesce((f"{self.closing}\n\n", *needle.question, self.middle))
         completion = _coalesce((self.start, *needle.answer, self.end))
         asked, answered = self._form("1", prompt), self._form(str(prompt[-1]), completion)
         fixed = [*asked[:-1], asked[-1] + answered[0], *answered[1:]]
-        return fixed, len(asked) - 1, sum(map(len, answered))
+        shortest = sum(map(len, fixed)) + len(fixed) - 1
+        return [*map(_packed, fixed)], len(asked) - 1, sum(map(len, answered)), shortest
 
     def _form(self, left: str, parts: Sequence[str | int]) -> list[list[int]]:
         """Return the ids of the strings between the numbers, behind a string or a digit."""
@@ -165,6 +171,14 @@ class Table:
                 raise Unsplittable
             cut.append([id for id, (begin, end) in zip(ids, offsets, strict=True) if start <= begin and end <= stop])
         return cut
+
+
+def _packed(ids: Sequence[int]) -> bytes:
+    return np.array(ids, dtype=np.int32).tobytes()
+
+
+def _unpacked(parts: Iterable[bytes]) -> Tokens:
+    return np.frombuffer(b"".join(parts), dtype=np.int32)
 
 
 def _coalesce(parts: Parts) -> list[str | int]:

@@ -86,7 +86,10 @@ class Draft:
     preamble: str
     contents: Pieces | Sequence[str]
     arrange: Callable[[int], Arrangement]
-    """From a number of items n to an arrangement of rows 0 .. n - 1, the same at each call."""
+    """From a number of items n to an arrangement of rows 0 .. n - 1, the same at each call.
+
+    Of contents that are `Pieces`, what is asked differs from one n to another in its numbers alone.
+    """
     opening: str = ""
     closing: str = ""
     first: str | None = None

@@ -159,7 +159,7 @@ class MultiSubkey:
             Keys [capacity, most keys, most subkeys], filled up with `NOTHING`; values [capacity, most keys]; and how
             many keys each dictionary has, [capacity].
         """
-        repair = int(rng.integers(2**63))
+        repair = dictionaries.seed(rng)
         # A row of draws for each dictionary, so that more of them do not change the first.
         per_key = 4 + self.common_subkeys + 2 * self._longest
         draws = rng.random((capacity, 1 + self._width * per_key))

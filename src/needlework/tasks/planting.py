@@ -62,7 +62,7 @@ def plant(
     gold = [*firsts, *chain.from_iterable(group[1:] for group in groups)]
     reserved = sorted({*near, *chain.from_iterable(gold)})
     place_draws = rng.random(len(gold))
-    repair = int(rng.integers(2**63))
+    repair = dictionaries.seed(rng)
 
     # A row of draws for each dictionary, so that more of them do not change the first.
     width = max(PAIRS)

@@ -79,8 +79,9 @@ class SimpleDict:
             UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
         """
         self._check(capacity, num_needles)
-        drawn = [self._draw(rng, capacity, num_needles, depths) for rng in rngs]
-        draws = np.stack([each.draws for each in drawn])
+        # A row of draws for each dictionary, so that more of them do not change the first.
+        draws = np.empty((len(rngs), capacity, 1 + 2 * self._width))
+        drawn = [self._draw(rng, out, num_needles, depths) for rng, out in zip(rngs, draws, strict=True)]
         sizes = dictionaries.choose(draws[..., 0], self.keys_per_dict)
         sizes[:, : min(num_needles, capacity)] = self.keys_per_gold
         gold = [each.keys for each in drawn], [each.values for each in drawn]
@@ -99,11 +100,11 @@ class SimpleDict:
         ]
 
     def _draw(
-        self, rng: np.random.Generator, capacity: int, num_needles: int, depths: Sequence[float] | None
+        self, rng: np.random.Generator, draws: Floats, num_needles: int, depths: Sequence[float] | None
     ) -> _Drawn:
         keys = dictionaries.distinct(rng, self.key_digits, num_needles)
         values = dictionaries.distinct(rng, self.value_digits, num_needles, avoid=keys)
-        holders = min(num_needles, capacity)
+        holders = min(num_needles, len(draws))
         rows, slots = dictionaries.seats(rng, num_needles, holders, self.keys_per_gold)
         place = dictionaries.placing(
             rng,
@@ -114,9 +115,9 @@ class SimpleDict:
             front_fraction=self.front_fraction,
             front_size=self.front_size,
         )
-        repair = int(rng.integers(2**63))
-        # A row of draws for each dictionary, so that more of them do not change the first.
-        return _Drawn(keys, values, rows, slots, place, repair, rng.random((capacity, 1 + 2 * self._width)))
+        repair = dictionaries.seed(rng)
+        rng.random(out=draws)
+        return _Drawn(keys, values, rows, slots, place, repair)
 
     def _arranging(self, drawn: _Drawn) -> Callable[[int], Arrangement]:
         def arrange(num_items: int) -> Arrangement:
@@ -159,8 +160,6 @@ class _Drawn:
     """In which dictionary each of them is, and where in it, [needles]."""
     place: Callable[[int], tuple[list[int], Integers]]
     repair: int
-    draws: Floats
-    """From [0, 1), [dictionaries, 1 + 2 pairs]."""
 
 
 def question(key: int, *, template: bool) -> Parts:
