@@ -1,4 +1,4 @@
-"""Who makes the shards: this process, several, or the nodes of a Ray cluster. The files are the same."""
+"""Backends that make the shards: this process, worker processes, or a Ray cluster. The files are identical."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from needlework.dataset.shards import Entries, Shards
 from needlework.errors import UserError
 
 Backend = Callable[[Shards, Sequence[int]], Iterator[tuple[int, Entries]]]
-"""Makes and stores the shards of some numbers, in any order; yields each when it is stored."""
+"""Makes and stores the shards with the given numbers, in any order; yields each one once it is stored."""
 
 
 def serial(shards: Shards, numbers: Sequence[int]) -> Iterator[tuple[int, Entries]]:
@@ -30,13 +30,14 @@ def serial(shards: Shards, numbers: Sequence[int]) -> Iterator[tuple[int, Entrie
 
 
 def processes(workers: int) -> Backend:
-    """Return a backend of so many processes of this machine, each of which writes its shards itself."""
+    """Return a backend of `workers` processes on this machine, each of which writes its own shards."""
 
     def run(shards: Shards, numbers: Sequence[int]) -> Iterator[tuple[int, Entries]]:
         spawn = multiprocessing.get_context("spawn")
         count = min(workers, len(numbers))
         with _silent_children():
-            # What is large is not an argument of a process: one that loses its parent meanwhile complains.
+            # `shards` is large, so it goes through a queue: a process that loses its parent while it still reads its
+            # arguments prints a traceback.
             work = spawn.Queue()
             pool = ProcessPoolExecutor(max(1, count), spawn, _begin, (work,))
             futures = [pool.submit(_store, number) for number in numbers]
@@ -52,7 +53,7 @@ def processes(workers: int) -> Backend:
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-            # Not to wait for those who will not listen.
+            # Otherwise exiting would wait for workers that no longer read the queue.
             work.cancel_join_thread()
 
     return run
@@ -60,16 +61,16 @@ def processes(workers: int) -> Backend:
 
 @contextmanager
 def _silent_children() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach: it goes to all of the terminal, and this one answers it.
+    """Start processes that Ctrl-C does not reach: the terminal sends it to all of them, and only this one handles it.
 
-    They end with this one, which may leave without a word to them (see `needlework.interrupt`).
+    They end with this one, which may exit without telling them (see `needlework.interrupt`).
     """
     given = os.environ.get("PYTHONWARNINGS")
-    # Else the process that cleans up behind them warns that there was something to clean up.
+    # Otherwise the resource tracker, which cleans up after them, warns that there was something to clean up.
     os.environ["PYTHONWARNINGS"] = "ignore::UserWarning:multiprocessing.resource_tracker"
-    # It resets the mask when it starts.
+    # Starting it resets the mask, so it must run before the mask is set.
     resource_tracker.ensure_running()
-    # Processes inherit the mask, so they are deaf from their first moment.
+    # Processes inherit the mask, so Ctrl-C does not reach them even while they start.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -81,7 +82,7 @@ def _silent_children() -> Iterator[None]:
 
 
 _shards: Shards
-"""The work of this worker process, handed over once."""
+"""The shards that this worker process works on, handed over once."""
 
 
 def _begin(work: multiprocessing.Queue[Shards]) -> None:
@@ -92,12 +93,12 @@ def _begin(work: multiprocessing.Queue[Shards]) -> None:
 
 
 def _use_one_thread() -> None:
-    # The processes are the parallelism; threads of the tokenizer would only compete with them.
+    # The processes already provide the parallelism; tokenizer threads would only compete with them.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 def _end_with_parent() -> None:
-    """Leave when the parent is gone, even if it was killed: nobody waits for the work any more."""
+    """Exit when the parent does, even if it was killed: nobody is waiting for the work any more."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -109,19 +110,19 @@ def _store(number: int) -> tuple[int, Entries]:
 
 
 def on_ray(address: str) -> Backend:
-    """Return a backend of a Ray cluster, whose nodes make the shards with Ray Data; this process writes them.
+    """Return a backend on a Ray cluster, whose nodes make the shards with Ray Data while this process writes them.
 
-    So the nodes need no common disk, and a shard that was lost with a worker is made again by Ray.
+    So the nodes need no shared disk, and Ray makes a shard again if it was lost with a worker.
 
     Args:
-        address: As of `ray.init`: `auto`, `local`, or `ray://HOST:PORT`.
+        address: As for `ray.init`: `auto`, `local`, or `ray://HOST:PORT`.
     """
 
     def run(shards: Shards, numbers: Sequence[int]) -> Iterator[tuple[int, Entries]]:
         if not numbers:
             return
         ray = _connected(address)
-        # A block for each shard: what is lost with a worker is then one shard.
+        # One block per shard, so that losing a worker costs only one shard.
         blocks = ray.data.range(len(numbers), override_num_blocks=len(numbers))
         most = max(1, min(len(numbers), int(ray.cluster_resources().get("CPU", 1))))
         try:
@@ -152,20 +153,20 @@ def _connected(address: str) -> Any:
     host, _, port = address.rpartition("/")[2].rpartition(":")
     try:
         if port.isdigit():
-            # Ray itself would try for minutes.
+            # Ray itself would keep trying for minutes.
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"cannot reach a Ray cluster at {address}: {reason}") from None
-    # What it is doing is ours to show.
+    # Progress is ours to show.
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     return ray
 
 
 class _Maker:
-    """Makes shards as rows of Ray Data; a worker keeps it, because reading a tokenizer takes long."""
+    """Makes shards as rows of Ray Data; a class, so that each worker loads the tokenizer only once."""
 
     def __init__(self, shards: Shards, numbers: Sequence[int]) -> None:
         _use_one_thread()
@@ -173,7 +174,7 @@ class _Maker:
         self.numbers = numbers
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Make one. What the user has to mend is returned, since Ray would try again."""
+        """Make one shard. Errors that the user has to fix are returned, since Ray would retry if they were raised."""
         number = self.numbers[row["id"]]
         try:
             shard, refusal = self.shards.make(number), ""

@@ -13,23 +13,23 @@ from needlework.models.chat import Renderer
 from needlework.tasks.draft import Draft, Integers, Pieces
 
 CANDIDATES = 32
-"""Rows that are tried for the last item of an unordered haystack."""
+"""Rows that are tried as the last item of an unordered haystack."""
 
 
 class Counter(Protocol):
     """Counts the tokens of a draft."""
 
     def sums(self, draft: Draft) -> Integers:
-        """Return about how many tokens the first n rows of the contents add, [capacity + 1]."""
+        """Return roughly how many tokens the first n rows of the contents add, [capacity + 1]."""
 
     def count(self, draft: Draft, num_items: int) -> int:
         """Return exactly how many tokens the longest prompt of `num_items` items and its answer have."""
 
     def least(self, draft: Draft, num_items: int) -> int:
-        """Return a number of tokens that `num_items` items have at least; 0 where nothing is known without a count."""
+        """Return a lower bound of `count`; 0 if none is known without counting."""
 
     def check(self, draft: Draft, num_items: int, index: int) -> bool:
-        """Return whether what was counted of sample `index` stands; if not, the counter has learned from it."""
+        """Return whether the count of sample `index` is right; if not, the counter has adapted, so count again."""
 
 
 class PlainCounter:
@@ -39,9 +39,9 @@ class PlainCounter:
         self.renderer = renderer
 
     def sums(self, draft: Draft) -> Integers:
-        """Tokenize each item by itself: its neighbours may change a token or two."""
+        """Tokenize each item on its own; its neighbours may change the count by a token or two."""
         items = draft.haystack(len(draft.contents), "").items
-        # Items of an arrangement stand in another order than the rows.
+        # The arrangement puts the items in a different order from the rows.
         rows = np.empty(len(items), dtype=np.int64)
         rows[draft.arrange(len(items)).order] = [len(ids) for ids in self.renderer.encode([f"{x}\n" for x in items])]
         return np.concatenate(([0], np.cumsum(rows)))
@@ -51,20 +51,20 @@ class PlainCounter:
         return self.renderer.count(draft.haystack(num_items, ""))
 
     def least(self, draft: Draft, num_items: int) -> int:
-        """Return nothing: to know more, it must be tokenized."""
+        """Return 0: nothing is known without tokenizing."""
         return 0
 
     def check(self, draft: Draft, num_items: int, index: int) -> bool:
-        """Return that it stands: it is counted in text."""
+        """Return True: the rendered text itself was counted."""
         return True
 
 
 class Budget:
     """Finds how many items fit.
 
-    The lengths of the items, summed up, say how many should fit; exact counts decide. So the budget is
-    filled to within one item: with one item more it would be exceeded. Where items stand in no order, as
-    passages that are drawn at random, the last is the one that leaves the fewest tokens over.
+    The summed lengths of the items predict how many should fit; exact counts decide. So the budget is filled to
+    within one item: one more would exceed it. Where the order of items is arbitrary, as with passages drawn at
+    random, the last item is the one that leaves the fewest tokens unused.
 
     Args:
         max_tokens: Upper bound of prompt and answer, counted with the chat template.
@@ -74,7 +74,7 @@ class Budget:
     def __init__(self, max_tokens: int, counter: Counter) -> None:
         self.max_tokens = max_tokens
         self.counter = counter
-        # What was found of one haystack is a good first guess for the next; results do not depend on it.
+        # What was found for one haystack is a good first guess for the next; results do not depend on it.
         self.capacity = 32
         """Items that are likely to be enough for the next haystack."""
         self._overhead = 0
@@ -85,10 +85,10 @@ class Budget:
         """Return a draft and the largest number of its items whose longest prompt and answer fit.
 
         Args:
-            draw: From a capacity to a draft. Drafts of `num_needles` items and more agree in the rows both have.
+            draw: Makes a draft of a given capacity. Drafts of `num_needles` items or more agree in shared rows.
             min_items: The fewest items the task can have.
             num_needles: Needles in the haystack.
-            capacity: The first to try, for a caller that drew it with others; by default the budget's own.
+            capacity: Capacity to try first, if the caller has drawn it already; by default the budget's own.
 
         Raises:
             BudgetError: If not even the smallest haystack fits; names the smallest budget that would do.
@@ -118,23 +118,23 @@ class Budget:
             capacity += max(capacity // 8, int(spare * capacity / sums[-1])) + 4
 
     def _fits(self, draft: Draft, num_items: int) -> bool:
-        # Most often one item more is too much whatever is asked of it, which spares arranging it.
+        # Usually one more item is too much whatever is asked about it, and the lower bound saves arranging it.
         counter, room = self.counter, self.max_tokens
         return counter.least(draft, num_items) <= room and counter.count(draft, num_items) <= room
 
     def _closest(self, sums: Integers, lowest: int) -> int:
-        """Return how many items fit if they have these lengths."""
+        """Return how many items fit, going by these summed lengths."""
         fitting = int(sums.searchsorted(self.max_tokens - self._overhead, side="right")) - 1
         return min(max(fitting, lowest), len(sums) - 1)
 
     def _fill(self, draw: Callable[[int], Draft], draft: Draft, num_items: int) -> Draft:
-        """Return the draft with the longest of the candidates that fits as its last item."""
+        """Return the draft with the longest candidate that fits as its last item."""
         last = num_items - 1
         if last < len(draft.arrange(num_items).places):
             return draft
         if len(draft.contents) < num_items + CANDIDATES:
             draft = draw(num_items + CANDIDATES)
-        # The same candidates whatever the capacity, and in the same places: a place may change a length by a token.
+        # The same candidates in the same places whatever the capacity: a place may change a length by a token.
         assert not isinstance(draft.contents, Pieces)
         shortlist = replace(draft, contents=draft.contents[: num_items + CANDIDATES])
         lengths = np.diff(self.counter.sums(shortlist))[last:]
@@ -142,13 +142,13 @@ class Budget:
         for candidate in np.argsort(-lengths, kind="stable").tolist():
             if lengths[candidate] <= room:
                 filled = draft.exchange(last, last + candidate)
-                # A number or a neighbour may cost a token more there.
+                # Its new number or neighbour may cost an extra token.
                 if self.counter.count(filled, num_items) <= self.max_tokens:
                     return filled
         return draft
 
     def _crowded(self, draw: Callable[[int], Draft], sizes: range, fewest: int, needed: int) -> tuple[Draft, int]:
-        """Fit fewer items than needles, which share items then: each number of items is a draft of its own."""
+        """Fit fewer items than needles, so that needles share items: each number of items needs a draft of its own."""
         draft = draw(fewest)
         for fewest in sizes:
             draft = draw(fewest)

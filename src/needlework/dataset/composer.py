@@ -1,7 +1,7 @@
-"""Token ids by table, at memory speed: samples of numbers are put together without being tokenized.
+"""Token ids from tables, at memory speed: samples made of numbers are composed without tokenizing them.
 
-This is done only where it is exact. The first samples of each process, and every 4096th, are tokenized as
-text too and compared; a tokenizer that joins digits with what stands beside them takes the plain path.
+This happens only where it is exact. The first samples of each process, and every 4096th, are also tokenized as
+text and compared; a tokenizer that merges digits with their neighbours takes the plain path.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CHECKED_EVERY = 4096
 
 
 class Composer:
-    """Counts and encodes drafts, by table where that is exact and by tokenizing their text elsewhere.
+    """Counts and encodes drafts, from tables where that is exact and by tokenizing their text otherwise.
 
     Args:
         renderer: The tokenizer and chat template.
@@ -33,14 +33,14 @@ class Composer:
     def __init__(self, renderer: Renderer) -> None:
         self.renderer = renderer
         self.refused: set[str] = set()
-        """Tasks of numbers that took the plain path, because the tokenizer or the template asks for it."""
+        """Tasks of numbers that take the plain path because of the tokenizer or the chat template."""
         self._plain = PlainCounter(renderer)
         self._tables: dict[Hashable, Table | None] = {}
         self._known: dict[int, tuple[Draft, Sized | None]] = {}
-        """By the identity of each draft of the last batch; none where it takes the plain path."""
+        """By the identity of each draft of the last batch; None where it takes the plain path."""
 
     def prepare(self, drafts: Iterable[Draft]) -> None:
-        """Look up at once the lengths of drafts that will be counted and encoded: one by one takes longer."""
+        """Look up the lengths of drafts that will be counted and encoded, all at once: one by one is slower."""
         self._known = {id(draft): (draft, None) for draft in drafts}
         alike: dict[Hashable, list[Draft]] = {}
         for draft, _ in self._known.values():
@@ -54,7 +54,7 @@ class Composer:
                     self._refuse(some[0])
 
     def sums(self, draft: Draft) -> Integers:
-        """Return how many tokens the first n rows of the contents add, [capacity + 1]; exactly, by table."""
+        """Return how many tokens the first n rows of the contents add, [capacity + 1]; exact if read from a table."""
         sized = self._sized(draft)
         return sized.sums if sized else self._plain.sums(draft)
 
@@ -64,17 +64,17 @@ class Composer:
             try:
                 return sized.count(num_items)
             except Unsplittable:
-                # The items can be composed, but what is asked of them cannot.
+                # The items can be composed, but the questions and answers cannot.
                 self._refuse(draft)
         return self._plain.count(draft, num_items)
 
     def least(self, draft: Draft, num_items: int) -> int:
-        """Return a number of tokens that `num_items` items have at least; 0 where nothing is known without a count."""
+        """Return a lower bound of `count`; 0 if none is known without counting."""
         sized = self._sized(draft)
         return sized.least(num_items) if sized else 0
 
     def encode(self, drafts: Iterable[tuple[Draft, int]]) -> Iterator[list[Encoded]]:
-        """Yield the rows of haystacks, each of the first items of a draft, which were counted."""
+        """Yield the rows of each haystack, given as a draft that was counted and its number of items."""
         sized = ((self._sized(draft), draft, num_items) for draft, num_items in drafts)
         for alike, some in groupby(sized, key=lambda each: each[0] and (each[0].table, each[0].rows.shape[1])):
             if alike:
@@ -83,14 +83,14 @@ class Composer:
                 yield from (encode(draft.haystack(num_items, ""), self.renderer) for _, draft, num_items in some)
 
     def check(self, draft: Draft, num_items: int, index: int) -> bool:
-        """Compare sample `index` with the tokenization of its text, if it is one of those to be compared.
+        """Compare sample `index` with the tokenization of its text, if it is due for a check.
 
         Returns:
-            Whether the sample stands. If not, this kind of draft takes the plain path from now on; all
-            samples before this one were compared.
+            Whether the sample is right. If not, this kind of draft takes the plain path from now on; all samples
+            before this one were compared.
 
         Raises:
-            DataError: If it differs after others were trusted.
+            DataError: If it differs after other samples were trusted without a comparison.
         """
         sized = self._sized(draft)
         if sized is None:

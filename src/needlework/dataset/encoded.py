@@ -1,4 +1,4 @@
-"""Haystacks as token ids with labels, as they are trained on."""
+"""Haystacks as token ids with labels, ready for training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from needlework.models.chat import Renderer, common_length
 Tokens = npt.NDArray[np.int32]
 
 Span = tuple[int, int]
-"""First token, and the first behind the last."""
+"""First token, and one past the last."""
 
 IGNORED = -100
-"""The label of a token that is not trained on, as PyTorch's cross entropy has it."""
+"""The label of a token that is not trained on, as in PyTorch's cross entropy."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +28,7 @@ class Encoded:
         input_ids:  system  preamble  items  question  answer  end of turn
         labels:       -100      -100   -100      -100  answer  end of turn
 
-    A conversation goes on behind the end of turn with the next question.
+    A conversation continues after the end of turn with the next question.
     """
 
     input_ids: Tokens
@@ -36,14 +36,14 @@ class Encoded:
     labels: Tokens
     """Shape [tokens]; -100 outside the answers, not shifted."""
     gold: tuple[Span, ...]
-    """The tokens that hold any of the gold item, for each needle asked in the row; (0, 0) where none does."""
+    """The tokens that overlap the gold item, for each needle asked in the row; (0, 0) if no item is gold."""
 
 
 def encode(haystack: Haystack, renderer: Renderer) -> list[Encoded]:
-    """Return the rows of a haystack: one for each needle, or the one conversation of all of them.
+    """Return the rows of a haystack: one per needle, or a single conversation of all of them.
 
     Raises:
-        ModelError: If the chat template changes the items, or cannot write a conversation asked for.
+        ModelError: If the chat template changes the items, or cannot render a conversation that was asked for.
     """
     if renderer.conversation:
         text, ids, answers = renderer.turns(haystack)
@@ -54,7 +54,7 @@ def encode(haystack: Haystack, renderer: Renderer) -> list[Encoded]:
     for number, (prompt, completion) in enumerate(renderer.rows(haystack)):
         span = gold[number]
         if prompt[: span[1]] != beginning[: span[1]]:
-            # Its question changed tokens in front of it, which no tokenizer in use does.
+            # The question changed tokens before it, which no tokenizer in use does.
             span = _gold(haystack, renderer, renderer.prompt(haystack, haystack.needles[number]))[1][number]
         ids = prompt + completion
         encoded.append(_row(ids, [(len(prompt), len(ids))], [span]))
@@ -70,7 +70,7 @@ def _row(ids: list[int], answers: list[Span], gold: list[Span]) -> Encoded:
 
 
 def _gold(haystack: Haystack, renderer: Renderer, text: str) -> tuple[list[int], list[Span]]:
-    """Return the ids of a text that holds the items, and the tokens of each needle's gold item."""
+    """Return the ids of a text that contains the items, and the token span of each needle's gold item."""
     first = text.find("\n".join(haystack.items))
     if first < 0:
         raise ModelError("the model's chat template changes the items of a haystack, so gold items cannot be found.")
@@ -86,7 +86,7 @@ def _gold(haystack: Haystack, renderer: Renderer, text: str) -> tuple[list[int],
         ]
         return encoding["input_ids"], spans
     ids, *parts = renderer.encode([text, *(text[:cut] for span in characters for cut in span)])
-    # Where the text is cut inside a token, the first tokens are the same and that one is not.
+    # If the text is cut inside a token, the tokens before the cut are the same and that one differs.
     same = [common_length([ids, part]) for part in parts]
     cut = [count < len(part) for count, part in zip(same, parts, strict=True)]
     return ids, [(same[i], same[i + 1] + cut[i + 1]) for i in range(0, len(parts), 2)]

@@ -1,11 +1,11 @@
-"""Writing a dataset to files. They are finished when their manifest is there, which is written last.
+"""Writing a dataset to files. An export is complete once its manifest exists, which is written last.
 
 The folder of an export:
 
-    data/train-00000-of-00003.jsonl …     the shards, or one file of all rows where the format wants that
-    config.yaml                           what else the format has
+    data/train-00000-of-00003.jsonl …     the shards, or one file of all rows if the format wants that
+    config.yaml                           any other files of the format
     manifest.json                         settings, row counts, sizes and checksums
-    .export/                              until then: settings, markers of the shards written, parts of files
+    .export/                              until then: settings, markers of the shards written, partial files
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ def export(
     backend: Backend = serial,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Write a dataset and its manifest; complete what an earlier call began.
+    """Write a dataset and its manifest, or complete what an earlier call began.
 
-    Whatever is in the folder from earlier is first compared with its checksum. The bytes depend neither on
-    the backend nor on interruptions.
+    Files left by an earlier call are first compared with their checksums. The bytes depend neither on the
+    backend nor on interruptions.
 
     Args:
         data: The dataset.
         format: How to write it.
-        folder: Where; empty, or begun with the same settings.
+        folder: Folder to write to; empty, or begun with the same settings.
         settings: What the dataset was made from, for the manifest.
-        backend: Who makes the shards.
-        report: Called with the number of haystacks written and of all.
+        backend: Makes the shards.
+        report: Called with the number of haystacks written and the total.
 
     Returns:
         The manifest.
 
     Raises:
-        UserError: If the folder holds something else or a damaged file, or the format does not take the data.
+        UserError: If the folder holds something else or a damaged file, or the format does not support the data.
     """
     format.check(data)
     shards = Shards(data, format, folder, shard_size(data))
@@ -77,14 +77,14 @@ def export(
 
 
 def _open(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the manifest, if there is one; set the folder up, if nothing was written to it yet.
+    """Return the manifest, if there is one; set the folder up, if nothing has been written to it yet.
 
     Raises:
         DataError: If the folder holds something else.
     """
     manifest = find_manifest(folder / MANIFEST)
     found = manifest["settings"] if manifest else read_object(folder / SETTINGS)
-    # Settings with a mistake, of which nothing was made, may be mended in place.
+    # Mistakes in the settings may be fixed in place, as long as nothing was made from them.
     if _is_untouched(folder):
         write_json(folder / SETTINGS, settings)
     elif found is None:
@@ -102,8 +102,8 @@ def _is_untouched(folder: Path) -> bool:
 
 
 def _present(folder: Path, entries: Mapping[str, Mapping[str, Any]]) -> set[str]:
-    """Return which files are there, whole."""
-    # Checksums are computed outside the interpreter's lock.
+    """Return which files are present and intact."""
+    # Threads help, because hashing releases the GIL.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         whole = pool.map(lambda name: is_whole(folder / name, entries[name]), entries)
         return {name for name, each in zip(entries, whole, strict=True) if each}

@@ -1,8 +1,8 @@
-"""The user's own haystacks: a file, read whole, checked line by line, and cut into rows of at most so many needles.
+"""The user's own haystacks: a file, read whole, checked line by line, and cut into rows of limited size.
 
-A haystack with more needles than a row may hold is several rows with the same context. Files are often sorted, by
-length or by source, so the rows are shuffled: once, by the seed, so that each epoch has the same order and a training
-that is resumed goes on where it stopped.
+A haystack with more needles than a row may hold becomes several rows with the same context. Files are often sorted by
+length or source, so the rows are shuffled: once, from the seed, so that each epoch has the same order and resumed
+training continues where it stopped.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ class Row:
     """A haystack with the needles that are trained on together."""
 
     line: int
-    """Where it stands in the file, from 1."""
+    """Its line number in the file, from 1."""
     first: int
-    """How many needles of the same line are in rows before it."""
+    """How many needles of the same line are in earlier rows."""
     haystack: Haystack
 
 
 def read_rows(path: Path, max_needles: int) -> list[Row]:
-    """Read a file of haystacks, in rows of at most `max_needles` needles.
+    """Read a file of haystacks as rows of at most `max_needles` needles.
 
     Raises:
-        DataError: If the file cannot be read, is empty, a line is malformed, an id comes twice, or a haystack holds
-            embedded evaluation text; names the line.
+        DataError: If the file cannot be read or is empty, a line is malformed, an id occurs twice, or a haystack
+            contains embedded evaluation text; names the line.
     """
     rows: list[Row] = []
     for line, haystack in read_named(path):
         _check_not_evaluated(path, line, haystack)
-        # Parts of equal size, rather than full ones and a rest.
+        # Parts of equal size, rather than full ones and a small remainder.
         parts = -(-len(haystack.needles) // max_needles)
         cuts = [len(haystack.needles) * part // parts for part in range(parts + 1)]
         rows += [Row(line, low, replace(haystack, needles=haystack.needles[low:high])) for low, high in pairwise(cuts)]
@@ -55,7 +55,7 @@ def _check_not_evaluated(path: Path, line: int, haystack: Haystack) -> None:
     texts = {"preamble": haystack.preamble, **{f"items[{index}]": item for index, item in enumerate(haystack.items)}}
     texts |= {f"needles[{index}].question": needle.question for index, needle in enumerate(haystack.needles)}
     for place, text in texts.items():
-        # What was converted from chats has an instruction above the paragraph, or the question below it.
+        # Haystacks converted from chats may have an instruction above the paragraph, or the question below it.
         if found := _evaluated().intersection(" ".join(part.split()) for part in (text, *text.splitlines())):
             raise DataError(
                 f"{path}, line {line}: {place} holds a paragraph of the embedded evaluation text "
@@ -70,14 +70,14 @@ def _evaluated() -> frozenset[str]:
 
 @dataclass
 class OwnDataset(Sequence[Haystack]):
-    """The rows of a file of haystacks, shuffled. Each is a haystack.
+    """The rows of a file of haystacks, shuffled. Each is a haystack itself.
 
     Args:
         path: The file (see docs/own-data.md).
-        max_needles: Needles in a row, at most.
+        max_needles: Most needles in a row.
         max_tokens: Upper bound of prompt and longest answer, counted exactly.
         renderer: The tokenizer and chat template that tokens are counted with.
-        seed: Of the order of the rows.
+        seed: Seed for shuffling the rows.
 
     Raises:
         DataError: As `read_rows` does.
@@ -102,7 +102,7 @@ class OwnDataset(Sequence[Haystack]):
         return self.rows[index].haystack
 
     def held_out(self, needles: int) -> OwnDataset:
-        """Refuse to hold haystacks out: a file says nothing of others like them.
+        """Refuse to hold haystacks out: there is no way to make more like those in a file.
 
         Raises:
             DataError: Always.
@@ -118,7 +118,7 @@ class OwnDataset(Sequence[Haystack]):
         return f"{haystacks:,} haystacks of {self.path} with {needles:,} needles, in {len(self):,} rows"
 
     def place(self, index: int) -> str:
-        """Return where in the file row `index` stands."""
+        """Return where in the file row `index` comes from."""
         row = self.rows[index]
         last = row.first + len(row.haystack.needles)
         return f"line {row.line} of {self.path.name}, needles {row.first + 1} to {last}"
@@ -127,7 +127,7 @@ class OwnDataset(Sequence[Haystack]):
         """Return the longest row.
 
         Raises:
-            DataError: If one does not fit `max_tokens`, or has nothing that its questions share; names its line.
+            DataError: If a row does not fit `max_tokens`, or its questions share no prefix; names its line.
         """
         lengths = [self._count(row) for row in self.rows]
         longest = max(range(len(self)), key=lengths.__getitem__)

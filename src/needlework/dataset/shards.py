@@ -1,9 +1,9 @@
-"""The shards of an export: what each holds, and how it comes to the disk whole or not at all.
+"""The shards of an export: what each holds, and how it is written to disk whole or not at all.
 
 A shard is a pure function of the dataset and its number, so any process on any machine may make it. It is
 written under a temporary name, renamed, and recorded with its checksum in a marker. Files are not flushed to
-the disk: after a power cut a file may be damaged, but never without being noticed, for what is there is
-compared with its checksum before an export goes on.
+disk: a power cut may damage a file, but never unnoticed, since existing files are compared with their checksums
+before an export continues.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from needlework.errors import DataError
 from needlework.storage import read_object, write_chunks, write_json
 
 WORK = ".export"
-"""Folder, in that of the dataset, of what only an unfinished export needs."""
+"""Subfolder of the dataset's folder for what only an unfinished export needs."""
 
 SHARD_TOKENS = 1 << 22
-"""A shard holds at most about so many tokens: 16 MiB of ids, so that memory does not grow with the dataset."""
+"""Most tokens in a shard, approximately: 16 MiB of ids, so that memory does not grow with the dataset."""
 SHARD_HAYSTACKS = 1024
-"""And at most so many haystacks, so that there is something to share out and to see."""
+"""Most haystacks in a shard, so that there are enough shards to distribute and to show progress."""
 
 
 class Entry(TypedDict):
-    """What is known of a file."""
+    """What is recorded about a file."""
 
     bytes: int
     sha256: str
 
 
 class ShardEntry(Entry):
-    """What is known of a file of a shard."""
+    """What is recorded about a file of a shard."""
 
     rows: int
 
 
 Entries = dict[str, ShardEntry]
-"""By the file's path in the dataset's folder."""
+"""By the file's path relative to the dataset's folder."""
 
 
 def shard_size(data: SyntheticDataset) -> int:
-    """Return the haystacks in a shard, which depends on the dataset alone and not on who makes it."""
+    """Return how many haystacks a shard holds, which depends on the dataset alone and not on the backend."""
     rows = 1 if data.renderer.conversation else data.num_needles
     return max(1, min(SHARD_HAYSTACKS, SHARD_TOKENS // (data.max_tokens * rows)))
 
@@ -57,8 +57,8 @@ class Shards:
 
     Args:
         data: The dataset.
-        format: How it is written.
-        folder: Where.
+        format: Format to write it in.
+        folder: Folder of the dataset.
         size: Haystacks in each shard; the last one may hold fewer.
     """
 
@@ -71,11 +71,11 @@ class Shards:
         return -(-len(self.data) // self.size)
 
     def indices(self, number: int) -> range:
-        """Return the haystacks of a shard."""
+        """Return the indices of a shard's haystacks."""
         return range(number * self.size, min(len(self.data), (number + 1) * self.size))
 
     def names(self, number: int) -> dict[str, str]:
-        """Return the paths of a shard's files in the folder, by extension."""
+        """Return the paths of a shard's files relative to the folder, by extension."""
         stem = f"{WORK}/{number:05}" if self.format.joined else f"data/train-{number:05}-of-{len(self):05}"
         return {extension: f"{stem}.{extension}" for extension in self.format.extensions}
 
@@ -93,7 +93,7 @@ class Shards:
         return entries
 
     def stored(self) -> Entries:
-        """Return what the markers say."""
+        """Return what the markers record."""
         entries: Entries = {}
         for number in range(len(self)):
             entries |= read_object(self._marker(number)) or {}
@@ -104,7 +104,7 @@ class Shards:
 
 
 def write_file(folder: Path, name: str, chunks: Iterable[bytes | memoryview]) -> Entry:
-    """Write a file under a temporary name, then give it its own; return its size and checksum."""
+    """Write a file under a temporary name, then rename it; return its size and checksum."""
     digest, size = hashlib.sha256(), 0
 
     def counted() -> Iterable[bytes | memoryview]:
@@ -119,10 +119,10 @@ def write_file(folder: Path, name: str, chunks: Iterable[bytes | memoryview]) ->
 
 
 def find_manifest(path: Path) -> dict[str, Any] | None:
-    """Return what a manifest holds; None if there is none.
+    """Return the contents of a manifest; None if there is none.
 
     Raises:
-        DataError: If it is damaged, or someone else's file of that name.
+        DataError: If it is damaged, or an unrelated file of that name.
     """
     manifest = read_object(path)
     kinds = {"settings": dict, "haystacks": int, "rows": int, "files": dict}
@@ -143,10 +143,10 @@ def _has(value: object, kinds: Mapping[str, type]) -> bool:
 
 
 def is_whole(path: Path, entry: Mapping[str, object]) -> bool:
-    """Return whether a file is there as it was written.
+    """Return whether a file exists just as it was written.
 
     Raises:
-        DataError: If it is there, but is not what was written.
+        DataError: If it exists, but differs from what was written.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Drafts of numbers with the lengths of their parts, and their rows as token ids: many in each call of numpy."""
+"""Drafts of numbers with the lengths of their parts, and their rows as token ids: many per numpy call."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Sized:
     lengths: Integers
     """Tokens of each row of the contents, [capacity]."""
     sums: Integers
-    """Tokens of the first n items and the join behind each, [capacity + 1]."""
+    """Tokens of the first n items, including the join after each, [capacity + 1]."""
     arranged: dict[int, tuple[Arrangement, list[tuple[Tokens, int]]]] = field(default_factory=dict)
-    """Arrangements and the ids behind the items that were asked for: the size that fits is counted, then encoded."""
+    """By number of items, the arrangement and the ids after the items: the size that fits is counted, then encoded."""
     shortest: int = 0
-    """Ids that are behind the items of any size at least, once one size was counted."""
+    """Fewest ids after the items, whatever the size; known once one size has been counted."""
 
     def arrange(self, num_items: int) -> tuple[Arrangement, list[tuple[Tokens, int]]]:
         if num_items not in self.arranged:
@@ -47,7 +47,7 @@ class Sized:
         return len(self.table.head) + self.body(num_items) + max([len(ids) for ids, _ in tails])
 
     def least(self, num_items: int) -> int:
-        """Return a number of tokens that `num_items` items have at least, from what another size has; or 0."""
+        """Return a lower bound of `count`, based on another size that was counted; 0 if none was."""
         return self.shortest and len(self.table.head) + self.body(num_items) + self.shortest
 
 
@@ -60,19 +60,19 @@ def look_up(drafts: Sequence[Draft], table: Table) -> list[Sized]:
     rows = np.stack([draft.contents.rows for draft in drafts if isinstance(draft.contents, Pieces)])
     count, capacity, _ = rows.shape
     table.cover(max(int(rows.max()), capacity))
-    # As `sum(-1)`, in a third of the time along so short an axis.
+    # Same as `sum(-1)`, in a third of the time along such a short axis.
     lengths = np.einsum("ijk->ij", table.lengths.take(rows))
-    # Names are 1 .. n in some order, so what they add up to does not depend on it.
+    # Names are 1..n in some order, so the total of their lengths does not depend on it.
     sums = np.zeros((count, capacity + 1), dtype=np.int64)
     (lengths + table.named[1 : capacity + 1]).cumsum(1, out=sums[:, 1:])
     return [Sized(draft, table, *parts) for draft, *parts in zip(drafts, rows, lengths, sums, strict=True)]
 
 
 def compose(drafts: Sequence[tuple[Sized, int]]) -> Iterator[list[Encoded]]:
-    """Yield the rows of haystacks, each of the first items of a draft; they are views of one array of ids.
+    """Yield the rows of haystacks, each made of the first items of a draft; they are views of one array of ids.
 
     Args:
-        drafts: Drafts of one table and width, and how many items each has.
+        drafts: Drafts with the same table and width, and the number of items of each.
     """
     table = drafts[0][0].table
     arranged = [(sized.body(num_items), *sized.arrange(num_items)) for sized, num_items in drafts]
@@ -100,7 +100,7 @@ def compose(drafts: Sequence[tuple[Sized, int]]) -> Iterator[list[Encoded]]:
 
 
 def _items(arranged: Sequence[tuple[Sized, Arrangement]]) -> tuple[Tokens, Integers]:
-    """Return the ids of the items of all haystacks, and how many tokens the first n of all have with their joins."""
+    """Return the ids of all haystacks' items, and how many tokens the first n items have, including their joins."""
     table, width = arranged[0][0].table, arranged[0][0].rows.shape[1]
     orders = [arrangement.order for _, arrangement in arranged]
     names = np.concatenate([arrangement.names for _, arrangement in arranged if arrangement.names is not None])
@@ -108,7 +108,7 @@ def _items(arranged: Sequence[tuple[Sized, Arrangement]]) -> tuple[Tokens, Integ
     pieces[:, 0], pieces[:, -1] = names, table.join
     rows = [sized.rows.take(order, axis=0) for (sized, _), order in zip(arranged, orders, strict=True)]
     np.concatenate(rows, out=pieces[:, 1:-1])
-    # Behind the last item comes the question.
+    # The last item is followed by the question.
     pieces[np.cumsum([len(order) for order in orders]) - 1, -1] = NOTHING
     lengths = [sized.lengths.take(order) for (sized, _), order in zip(arranged, orders, strict=True)]
     ends = np.zeros(len(names) + 1, dtype=np.int64)
@@ -117,7 +117,7 @@ def _items(arranged: Sequence[tuple[Sized, Arrangement]]) -> tuple[Tokens, Integ
 
 
 def _gold(table: Table, ends: Integers, position: int) -> Span:
-    """Return the tokens that hold any of an item, whose first and last may be of a join."""
+    """Return the tokens that overlap an item, of which the first and last may belong to a join."""
     if position < 0:
         return 0, 0
     before, start, stop = len(table.head) - int(ends[0]), int(ends[position]), int(ends[position + 1])

@@ -20,16 +20,16 @@ from needlework.tasks.draft import Draft
 from needlework.tasks.protocol import Task, drafts
 
 BATCH = 32
-"""Samples that are drawn together: more do not save time and leave the processor's cache."""
+"""Samples that are drawn together: more save no time and no longer fit the CPU cache."""
 
 TOKENS = 1 << 17
-"""Rows of at most about so many tokens are put together, for the same reason."""
+"""Approximate number of tokens whose rows are composed together, limited for the same reason."""
 
 CHECKED, FEW = 2048, 3
-"""Samples that are tried beforehand, where a haystack holds no more than so many times the fewest items."""
+"""Samples that are tried in advance, if a haystack holds at most `FEW` times the fewest items."""
 
 HELD_OUT = 7_310_260
-"""Between the seed of a dataset and that of the haystacks held out from it."""
+"""Offset from the seed of a dataset to that of the haystacks held out from it."""
 
 
 @dataclass
@@ -41,8 +41,8 @@ class SyntheticDataset(Sequence[Haystack]):
         size: How many haystacks there are.
         num_needles: Needles in each.
         max_tokens: Upper bound of prompt and longest answer, counted exactly.
-        num_items: Items in each haystack, or the lowest and highest, drawn uniformly; by default as
-            many as `max_tokens` allows.
+        num_items: Fewest and most items in each haystack, drawn uniformly; by default as many items as
+            `max_tokens` allows.
         seed: Seed of the whole dataset.
         renderer: The tokenizer and chat template that tokens are counted with.
     """
@@ -60,7 +60,7 @@ class SyntheticDataset(Sequence[Haystack]):
         self.budget = Budget(self.max_tokens, self.composer)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What was worked out on the way is large, and other processes work it out again.
+        # The caches are large, and other processes can compute them again.
         return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     def __len__(self) -> int:
@@ -70,11 +70,11 @@ class SyntheticDataset(Sequence[Haystack]):
         return f"{self.size:,} haystacks of {self.num_needles} needles"
 
     def place(self, index: int) -> str:
-        """Return what tells sample `index` from all others."""
+        """Return what identifies sample `index`."""
         return f"sample {index} of seed {self.seed}"
 
     def largest(self) -> Haystack:
-        """Return a haystack of the most items the settings allow.
+        """Return a haystack with the most items the settings allow.
 
         Raises:
             BudgetError: If one of the first samples cannot fit `max_tokens`; names what the longest of them needs.
@@ -86,7 +86,7 @@ class SyntheticDataset(Sequence[Haystack]):
         except BudgetError:
             full._try_first()
             raise
-        # Where there is room for many items, some fit whatever they hold.
+        # Where there is room for many items, some fit whatever they contain.
         if items is not None or len(largest.items) <= FEW * self._min_items:
             self._try_first()
         return largest
@@ -103,7 +103,7 @@ class SyntheticDataset(Sequence[Haystack]):
             raise max(errors, key=lambda error: error.needed)
 
     def held_out(self, needles: int) -> SyntheticDataset:
-        """Return a dataset of the same kind with none of these samples, of so many needles or some more."""
+        """Return a dataset of the same kind with none of these samples, and at least `needles` needles."""
         return replace(self, size=-(-needles // self.num_needles), seed=self.seed + HELD_OUT)
 
     def __getitem__(self, index: int) -> Haystack:  # type: ignore[override]  # no slices
@@ -125,7 +125,7 @@ class SyntheticDataset(Sequence[Haystack]):
         return rows
 
     def encoded_many(self, indices: Sequence[int]) -> Iterator[list[Encoded]]:
-        """Return what `encoded` returns for each of the samples, in less time.
+        """Yield what `encoded` returns for each of the samples, in less time.
 
         Raises:
             BudgetError: If one cannot fit `max_tokens`.
@@ -171,7 +171,7 @@ class SyntheticDataset(Sequence[Haystack]):
         return self.budget.fit(draw, min_items=self._min_items, num_needles=self.num_needles, capacity=capacity)
 
     def _of_size(self, index: int, bounds: tuple[int, int]) -> tuple[Draft, int]:
-        # A stream of its own: the task's must not depend on whether the size was drawn.
+        # A separate stream: the task's must not depend on whether the size was drawn.
         num_items = int(np.random.default_rng([self.seed, index, 1]).integers(bounds[0], bounds[1] + 1))
         draft = self._draw(index, num_items)
         if (tokens := self.composer.count(draft, num_items)) > self.max_tokens:
@@ -186,7 +186,7 @@ class SyntheticDataset(Sequence[Haystack]):
         return self.task.draft(self._rng(index), capacity, self.num_needles)
 
     def _rng(self, index: int) -> np.random.Generator:
-        # The same state for each capacity: only then do the drafts agree. Words are read faster than numbers.
+        # The same state for every capacity, so that the drafts agree. Seeding with an array of words is faster.
         numbers = [self.seed, index]
         return np.random.default_rng(np.array(numbers, dtype=np.uint32) if max(numbers) < 2**32 else numbers)
 

@@ -1,4 +1,4 @@
-"""The files of a finished export: its manifest, whether they are as they were written, and their rows."""
+"""The files of a finished export: its manifest, whether the files match their checksums, and their rows."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ KINDS = {code: kind for kind, code in CODES.items()}
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """A row of text: what the first user says, what is answered, and all its characters."""
+    """A row of text: the first user message, the first answer, and the length of the whole chat in characters."""
 
     content: bytes
-    """As it stands in the file; rows are the same where this is."""
+    """The line of the file; rows with the same line are duplicates."""
     question: str
     answer: str
     length: int
@@ -51,17 +51,17 @@ Row = Chat | Ids
 
 
 def manifests(folder: Path) -> list[str]:
-    """Return the names of a folder's manifests: that of an export, and those of the paper's own configurations."""
+    """Return the names of a folder's manifests: an export's own, and those of the paper's configurations."""
     official = sorted(path.name for path in folder.glob("*_seed*.json"))
-    # Where there is none at all, the first is missed by its name.
+    # If there are none, return the usual name, so that the error names the file that is missing.
     return [MANIFEST, *official] if (folder / MANIFEST).exists() else official or [MANIFEST]
 
 
 def read_manifest(folder: Path, name: str = MANIFEST) -> dict[str, Any]:
-    """Read what a folder holds.
+    """Read the manifest of a folder.
 
     Raises:
-        DataError: If it is no finished export.
+        DataError: If there is no finished export in it.
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}.")
@@ -85,10 +85,10 @@ def verify(folder: Path, files: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def read_rows(folder: Path, names: Iterable[str]) -> Iterator[Row]:
-    """Yield the rows of an export of any format, in the order of its files.
+    """Yield the rows of an export in any format, in the order of its files.
 
     Raises:
-        DataError: If no file of rows is among them.
+        DataError: If none of the files holds rows.
     """
     ordered = list(names)
     if shards := [name for name in ordered if name.endswith(".parquet")]:
@@ -131,7 +131,7 @@ def _megatron(ids: Path, index: Path, mask: Path, mask_index: Path) -> Iterator[
 
 
 def _indexed(path: Path, index: Path) -> Iterator[npt.NDArray[Any]]:
-    """Yield the rows of a pair of `.bin` and `.idx`."""
+    """Yield the rows of a `.bin/.idx` pair."""
     with index.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         _, _, code, rows, _ = HEADER.unpack_from(view)
         lengths = np.frombuffer(view, np.int32, rows, HEADER.size).copy()

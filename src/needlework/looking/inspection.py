@@ -1,8 +1,8 @@
 """What a finished export holds: counts, lengths, depths of the gold items, duplicates, fill and supervised share.
 
-Counts, checksums and duplicates come from the files. Depths are in no file of chats, and neither are token counts.
-But a dataset is a pure function of the settings in its manifest, so some of its haystacks are made again; the rows in
-the files must begin with what they say, or nothing is concluded from them.
+Counts, checksums and duplicates come from the files. Files of chats record neither depths nor token counts. But a
+dataset is a pure function of the settings in its manifest, so some of its haystacks are regenerated; they must match
+their rows in the files, or nothing is concluded from them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from needlework.haystack import Haystack
 
 SAMPLE = 800
-"""Rows made again, those of evenly spaced haystacks: a tenth of them is counted to one point in a hundred."""
+"""Rows to regenerate, from evenly spaced haystacks: enough to know a share of 10 % to within about one point."""
 BINS = 10
 WIDTH = 40
 
@@ -37,7 +37,7 @@ Numbers = npt.NDArray[np.int64]
 
 
 class Again(Protocol):
-    """A dataset made again from the settings in its manifest."""
+    """A dataset regenerated from the settings in its manifest."""
 
     def __getitem__(self, index: int, /) -> Haystack: ...
 
@@ -46,18 +46,18 @@ class Again(Protocol):
 
 @dataclass(slots=True)
 class Sample:
-    """What the haystacks that were made again say."""
+    """What is known from the regenerated haystacks."""
 
     haystacks: int = 0
     tokens: list[int] = field(default_factory=list)
-    """Of each of their rows."""
+    """Of each regenerated row."""
     supervised: int = 0
     depths: list[float] = field(default_factory=list)
-    """Of each needle's gold item: 0 the first item, 1 the last."""
+    """Of each needle's gold item: 0 is the first item, 1 the last."""
     no_gold: int = 0
     """Needles that no item answers."""
     fault: str = ""
-    """Why nothing could be made again."""
+    """Why nothing could be regenerated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,30 +66,30 @@ class Inspection:
 
     folder: Path
     settings: Mapping[str, Any]
-    """What the manifest says that it was made from."""
+    """The settings that the manifest says it was made from."""
     files: int
     haystacks: int
     lengths: Numbers
-    """Of all rows, shape [rows]: tokens where the format holds them, else characters."""
+    """Of all rows, shape [rows]: in tokens if the format holds them, else in characters."""
     supervised: int | None
     """Tokens that are trained on, where the format holds tokens."""
     duplicates: int
-    """Rows that are the same as an earlier one."""
+    """Rows identical to an earlier one."""
     sample: Sample
 
     @property
     def tokens(self) -> Numbers:
-        """Tokens of all rows, or of those that were made again."""
+        """Tokens of each row, or of each regenerated row."""
         return self.lengths if self.supervised is not None else np.array(self.sample.tokens, dtype=np.int64)
 
     @property
     def max_tokens(self) -> int:
-        """The upper bound of a row's tokens."""
+        """The token budget of a row."""
         return _described(self.settings)[1]
 
     @property
     def fill(self) -> float:
-        """The mean number of tokens, of `max_tokens`."""
+        """The mean number of tokens, as a fraction of `max_tokens`."""
         return float(self.tokens.mean() / self.max_tokens)
 
     @property
@@ -108,10 +108,10 @@ def inspect(
     """Read a finished export.
 
     Args:
-        folder: Where it is.
-        dataset: Makes the dataset of a manifest's settings again.
-        report: Called with the rows read and made again, and of how many.
-        name: Of its manifest.
+        folder: The export's folder.
+        dataset: Regenerates the dataset from a manifest's settings.
+        report: Called with the number of rows read and regenerated so far, and the total.
+        name: File name of the manifest.
 
     Raises:
         DataError: If there is no finished export, or a file is missing, damaged or cannot be read.
@@ -160,7 +160,7 @@ def _made_again(
     kept: Mapping[int, Row],
     report: Callable[[int], None],
 ) -> Sample:
-    """Make haystacks again and compare them with their rows in the files."""
+    """Regenerate haystacks and compare them with their rows in the files."""
     sample = Sample()
     for index in indices:
         haystack, rows = data[index], data.encoded(index)
@@ -185,7 +185,7 @@ def _made_again(
 
 
 def _agree(found: Row, made: Encoded, haystack: Haystack, number: int) -> bool:
-    """Return whether a row is what was made again: its ids, or its first question and answer."""
+    """Return whether a row matches the regenerated one: its ids, or its first question and answer."""
     if isinstance(found, Ids):
         return np.array_equal(found.ids, made.input_ids)
     needle = haystack.needles[number]
@@ -221,7 +221,7 @@ def table(inspection: Inspection) -> Group:
 
 
 def _described(settings: Mapping[str, Any]) -> tuple[str, int]:
-    """Return what a dataset is, and its token budget."""
+    """Return a description of the dataset, and its token budget."""
     if official := settings.get("official"):
         name, max_tokens = official["alias"], official["task_kwargs"]["max_token"]
     else:
@@ -230,10 +230,10 @@ def _described(settings: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _check(manifest: Path, settings: Mapping[str, Any]) -> None:
-    """Check that the settings are of the kinds that `needlework generate` writes.
+    """Check that the settings have the fields and types that `needlework generate` writes.
 
     Raises:
-        DataError: If one is missing or of another kind.
+        DataError: If one is missing or of another type.
     """
     try:
         _, max_tokens = _described(settings)
@@ -272,7 +272,7 @@ def _spread(values: Numbers) -> str:
 
 
 def _histogram(depths: list[float]) -> Table:
-    """Return a bar for each tenth of the depth."""
+    """Return a bar for each tenth of the depth range."""
     from rich.table import Table
 
     counts, edges = np.histogram(depths, BINS, (0, 1))

@@ -1,4 +1,4 @@
-"""One sample as the model sees it: the gold items, the gold pairs in them and the supervised text stand out."""
+"""One sample as the model sees it, with the gold items, the gold pairs in them and the supervised text highlighted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GOLD, SUPERVISED, MARKER = "bold black on yellow", ("bold white on dark_green", "bold white on green4"), "dim"
 NEIGHBOUR = 150
-"""Characters of an item that holds no gold pair, unless all is shown."""
+"""Characters shown of an item that holds no gold pair, unless everything is shown."""
 
 KEY = re.compile(r"\([^()]*\)|\d+")
 PAIR = re.compile(rf"({KEY.pattern}): (\d+)")
@@ -34,13 +34,13 @@ def show(data: SyntheticDataset | OwnDataset, index: int, *, full: bool = False,
 
     Args:
         data: The dataset.
-        index: Which sample.
-        full: Show every item and every question; otherwise the first and the last item, and the gold ones, each
-            with the one after it.
-        plain: Put what stands out between « and », for terminals without colour.
+        index: Index of the sample.
+        full: Show every item and every question; otherwise the first item, the last and the gold ones, each gold one
+            with the item after it.
+        plain: Mark highlights with « and », for terminals without colour.
 
     Raises:
-        BudgetError: If it cannot fit `max_tokens`.
+        BudgetError: If the sample cannot fit `max_tokens`.
     """
     from rich.console import Group
     from rich.text import Text
@@ -56,11 +56,11 @@ def show(data: SyntheticDataset | OwnDataset, index: int, *, full: bool = False,
 
 
 def gold_pairs(haystack: Haystack, needle: Needle) -> dict[int, list[Span]]:
-    """Return where the gold pairs of a needle are, by item.
+    """Return the spans of a needle's gold pairs, by item.
 
-    A gold pair is a `key: value` of which the answer names both, so that all that is collected or looked up on the
-    way counts. In a gold item without one, as in prose, it is the first accepted string that occurs as whole words, or
-    else the whole item.
+    A gold pair is a `key: value` whose key and value both occur in the answer, so everything that is collected or
+    looked up on the way counts. In a gold item without one, such as prose, it is the first accepted string that
+    occurs as whole words, or else the whole item.
     """
     named = set(KEY.findall(needle.answer))
     found: dict[int, list[Span]] = {}
@@ -76,23 +76,23 @@ def gold_pairs(haystack: Haystack, needle: Needle) -> dict[int, list[Span]]:
 
 
 def shown_items(positions: Iterable[int], num_items: int) -> list[int]:
-    """Return the items of a short view: the first, the last, and the gold ones, each with the one after it."""
+    """Return the items of the short view: the first, the last, and the gold ones, each with the one after it."""
     chosen = {0, num_items - 1}
     for position in positions:
         chosen |= {position, position + 1}
-    # A line that says that one item is left out is no shorter than the item.
+    # A line saying that one item was left out would be no shorter than the item.
     chosen |= {index + 1 for index in chosen if index + 2 in chosen}
     return sorted(index for index in chosen if 0 <= index < num_items)
 
 
 def _chat(haystack: Haystack, renderer: Renderer, answer: Text, *, full: bool, plain: bool) -> Table:
-    """Return the row of the first needle, with the numbers of the needles beside their gold items."""
+    """Return the chat of the first needle, with the numbers of the needles next to their gold items."""
     from rich.text import Text
 
     needle = haystack.needles[0]
     before, found, after = renderer.prompt(haystack, needle).partition(haystack.message(needle))
     if not found:
-        # The template changed the message, as by stripping it.
+        # The template changed the message, for example by stripping it.
         before, after = "", "\n"
     grid = _grid()
     grid.add_row("", Text.assemble((before, MARKER), visible(haystack.preamble)))
@@ -137,7 +137,7 @@ def _figures(haystack: Haystack, rows: Sequence[tuple[list[int], list[int]]], ma
     tokens = max(len(prompt) + len(completion) for prompt, completion in rows)
     total = sum(len(prompt) + len(completion) for prompt, completion in rows)
     supervised = sum(len(completion) for _, completion in rows)
-    # Only the user's own haystacks can be too long; a training refuses them.
+    # Only the user's own haystacks can be too long, and training refuses those.
     fits = tokens <= max_tokens
     fill = f"fill {100 * tokens / max_tokens:.1f} %" if fits else f"{tokens - max_tokens:,} too many"
     places = ["none" if each.position < 0 else str(each.position + 1) for each in haystack.needles]
@@ -154,17 +154,17 @@ def _figures(haystack: Haystack, rows: Sequence[tuple[list[int], list[int]]], ma
 
 
 def _supervised(renderer: Renderer, completion: Sequence[int], plain: bool) -> Text:
-    """Return the text of the supervised ids, decoded, with the tokens in two shades."""
+    """Return the text of the supervised ids, with tokens in two alternating shades."""
     texts = [str(renderer.tokenizer.decode(list(completion[:count]))) for count in range(len(completion) + 1)]
     if plain:
         return _marked(texts[-1], [(0, len(texts[-1]))], [""], plain)
-    # Some tokens are only parts of a character: where a beginning ends is where it has most of them.
+    # A token may be part of a character, so decoding one more can shorten the text: hence the running maximum.
     ends = [min(end, len(texts[-1])) for end in accumulate(map(len, texts), max)]
     return _marked(texts[-1], list(pairwise(ends)), SUPERVISED, plain)
 
 
 def _marked(text: str, spans: Sequence[Span], styles: Sequence[str], plain: bool) -> Text:
-    """Return a text whose spans, ascending and apart, have the styles in turn, or are between marks."""
+    """Return a text whose spans, ascending and disjoint, cycle through the styles or are put between marks."""
     from rich.text import Text
 
     marked, last = Text(), 0
@@ -177,7 +177,7 @@ def _marked(text: str, spans: Sequence[Span], styles: Sequence[str], plain: bool
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:
-    """Join spans that overlap."""
+    """Merge overlapping spans."""
     merged: list[Span] = []
     for start, end in sorted(spans):
         if merged and start < merged[-1][1]:

@@ -1,4 +1,4 @@
-"""The configurations of the paper's own code, run as they are."""
+"""Running the configurations of the paper's own code unchanged."""
 
 from needlework.official.splits import generate, samples
 

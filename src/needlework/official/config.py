@@ -2,13 +2,13 @@
 
 Keys and their meaning are those of its repository, github.com/edixiong/artificial-needles, commit b269b50:
 
-    data-generation/dataset/yaml/simpledict_ndicts85_34_{w,n}template_ordered_5_3.yaml    the two files there are
+    data-generation/dataset/yaml/simpledict_ndicts85_34_{w,n}template_ordered_5_3.yaml    the only two files
     data-generation/scripts/config.py                                                     the keys of both tasks
     data-generation/scripts/dict_builder.py                                               what they do
 
-Its script loads the files in a way that runs what is in them; here nothing but `!!python/tuple` is understood.
-Of the multi-subkey task it has the classes but no file, and the script refuses it: that its files would say
-`cls: DictRetrieval` follows from the names of the classes.
+Its script loads the files in a way that executes code in them; here only `!!python/tuple` is understood. For the
+multi-subkey task it has the classes but no file, and the script refuses the task: that such files would say
+`cls: DictRetrieval` is inferred from the names of the classes.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class DictPrompt(Section):
 
 
 class MultiPrompt(DictPrompt):
-    """`task_kwargs` of the multi-subkey task. The names of its prompts are not known, only what they must contain."""
+    """`task_kwargs` of the multi-subkey task. Of the names of its prompts, only what they must contain is known."""
 
     prompt_name: Annotated[str, Field(pattern="_shuffled|_unshuffled")]
     key_prompt_shuffled: bool
@@ -199,8 +199,8 @@ def parse(values: dict[str, Any], what: str) -> Config:
     """Check the keys and values of a configuration.
 
     Args:
-        values: As the file, or a manifest, has them.
-        what: What to call it in a message.
+        values: As in the file, or in a manifest.
+        what: How to refer to it in a message.
 
     Raises:
         RecipeError: Names the first wrong key, what it got and what it takes.

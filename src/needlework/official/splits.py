@@ -3,7 +3,7 @@
 The rules are those of github.com/edixiong/artificial-needles, commit b269b50: data-generation/scripts/task.py
 (`DictRetrieval.build_data`, `get_mistral_entry`) and generate_dataset.py (`main`). That script draws from global
 generators; here sample i of a split depends on the configuration, the seed, the split and i alone. So the
-samples are not the same ones, but of the same distributions and in the same form.
+samples are not the same, but they follow the same distributions and have the same form.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ REDUNDANCY = 100
 ATTEMPTS = 1000
 """Draws of a sample before the script gives up (task.py, `build_data`)."""
 FRONT = 0.05
-"""What the front is a fraction of are the samples of the split (generate_dataset.py, `main`)."""
+"""The front is this fraction of the split's number of samples, not of dictionaries (generate_dataset.py, `main`)."""
 
 
 def gold_positions(config: Config, size: int, rng: np.random.Generator) -> list[int]:
-    """Draw the places of the gold dictionaries of a split: uniform, but for exact numbers of samples.
+    """Draw the places of a split's gold dictionaries: uniform, except for fixed numbers of samples.
 
-    As generate_dataset.py does it: `int(size * frac_0)` samples take place 0, and `int(size * frac_top5)` others
-    one of the first `int(size * 0.05)`, a number of dictionaries that goes by the number of samples.
+    As in generate_dataset.py, `int(size * frac_0)` samples get place 0, and `int(size * frac_top5)` others get one of
+    the first `int(size * 0.05)` places, a number of dictionaries that is derived from the number of samples.
 
     Raises:
-        RecipeError: If these do not fit.
+        RecipeError: If these numbers do not fit.
     """
     count = config.data_kwargs.num_dicts
     first, forced, front = int(size * config.frac_0), int(size * config.frac_top5), int(size * FRONT)
@@ -92,18 +92,18 @@ class Split:
 
     @property
     def file(self) -> str:
-        """The name that the script gives the file."""
+        """The file name that the script would use."""
         return f"{self.config.alias}_seed{self.seed}_{self.name}_{self.size}.jsonl"
 
     def sample(self, index: int) -> tuple[dict[str, Any], int]:
-        """Return a sample as the script writes it, and how often it was drawn again."""
+        """Return a sample as the script writes it, and how often it was redrawn."""
         haystack, again = self.haystack(index)
         (needle,) = haystack.needles
         user = {"role": "user", "content": haystack.message(needle)}
         return {"messages": [user, {"role": "assistant", "content": needle.answer}]}, again
 
     def haystack(self, index: int) -> tuple[Haystack, int]:
-        """Return a sample as a haystack, and how often it was drawn again because it was too long.
+        """Return a sample as a haystack, and how often it was redrawn because it was too long.
 
         Raises:
             UserError: If it does not fit `max_token` however often it is drawn, or cannot be made at all.
@@ -126,7 +126,7 @@ class Split:
 
 
 class Samples:
-    """The samples of both splits as haystacks, in the order of the files, for who looks at them again."""
+    """The samples of both splits as haystacks, in the order of the files, for inspecting them later."""
 
     def __init__(self, splits: Sequence[Split], renderer: Renderer) -> None:
         self._samples = [(split, index) for split in splits for index in range(len(split))]
@@ -142,10 +142,10 @@ class Samples:
 
 
 def samples(settings: Mapping[str, Any]) -> Samples:
-    """Return the samples of a manifest's settings again.
+    """Return the samples again, from the settings in their manifest.
 
     Raises:
-        UserError: If the settings are of no configuration, or the tokenizer is not at hand.
+        UserError: If the settings hold no valid configuration, or the tokenizer is not available.
     """
     tokenizer = load_tokenizer(settings["model"]["name"])
     config = parse(settings["official"], "the manifest")
@@ -155,17 +155,17 @@ def samples(settings: Mapping[str, Any]) -> Samples:
 def generate(
     path: Path, output: Path, *, seed: int = 0, model: str = "smollm2-135m", progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Write the splits of a configuration file, and then their manifest `ALIAS_seedN.json`, which is returned.
+    """Write the splits of a configuration file, then their manifest `ALIAS_seedN.json`, and return the manifest.
 
     Args:
         path: The configuration file.
-        output: Where to write; it may hold the files of other configurations and seeds.
+        output: Folder to write to; it may hold the files of other configurations and seeds.
         seed: Seed of the dataset.
-        model: Whose tokenizer counts the tokens of a prompt, without chat template, as the script does.
+        model: The model whose tokenizer counts the tokens of a prompt, without chat template, as in the script.
         progress: Where to show progress; by default nowhere.
 
     Raises:
-        DataError: If the folder holds files of these names that were made otherwise, or a damaged one.
+        DataError: If the folder holds files of these names that were made with other settings, or a damaged one.
         UserError: If the configuration or the model cannot be read, or the samples cannot be made.
     """
     progress, config = progress or Silent(), load(path)
@@ -198,10 +198,10 @@ def generate(
 
 
 def _write(split: Split, folder: Path, report: Callable[[], None]) -> dict[str, Any]:
-    """Write the file of a split and return what is known of it, for the manifest.
+    """Write the file of a split and return its entry in the manifest.
 
     Raises:
-        DataError: If there is a file of that name with another content, such as one that the script wrote.
+        DataError: If a file of that name has other contents, such as one that the script wrote.
     """
     lines, redrawn = [], 0
     for index in range(len(split)):

@@ -55,7 +55,7 @@ def make_task(name: str, params: Mapping[str, Any]) -> Task:
     for key in params:
         if key not in known:
             raise RecipeError(f"task {name} has no parameter {key!r}. {_nearest(key, known)}")
-    # One number is a list of one.
+    # A single number is shorthand for a list of one.
     wrapped = {
         key: (value,) if isinstance(known[key].default, tuple) and not isinstance(value, (list, tuple)) else value
         for key, value in params.items()
@@ -74,7 +74,7 @@ def make_task(name: str, params: Mapping[str, Any]) -> Task:
 
 
 def sources(params: Mapping[str, Any]) -> list[str]:
-    """Return the files and folders of the user's that a task of these parameters reads, or a part of a mixture."""
+    """Return the user's files and folders that a task with these parameters reads, including a mixture's parts."""
     found = [value for name, value in params.items() if name in ("source", "distractors") and value]
     for value in params.values():
         found += sources(value) if isinstance(value, Mapping) else []
@@ -82,7 +82,7 @@ def sources(params: Mapping[str, Any]) -> list[str]:
 
 
 def reads_text(name: str, params: Mapping[str, Any]) -> bool:
-    """Return whether a task's haystacks hold real text, embedded or the user's, or those of a part of a mixture."""
+    """Return whether a task's haystacks, or those of any part of a mixture, hold real text, embedded or the user's."""
     if name == "mixture":
         parts = params.get("parts", {})
         return any(reads_text(part, _params(given)) for part, given in parts.items())
@@ -90,7 +90,7 @@ def reads_text(name: str, params: Mapping[str, Any]) -> bool:
 
 
 def _params(part: object) -> Mapping[str, Any]:
-    """Return the parameters of a mixture's part, which is a weight alone or has some beside it."""
+    """Return the parameters of a mixture's part, which is either just a weight or has parameters next to it."""
     return (part.get("params") or {}) if isinstance(part, Mapping) else {}
 
 

@@ -1,8 +1,8 @@
 """Keys that may be absent: the answer says so, although near duplicates of the asked key are there.
 
-Trains against invention: a model that is always asked for what is there learns to answer always, with the
-value of the key that resembles most. Present and absent keys are mixed and both have near duplicates, so
-that neither the question nor a resemblance tells which it is.
+Trains against making values up: a model that is always asked for what is there learns to always answer, with the
+value of the most similar key. Present and absent keys are mixed and both have near duplicates, so neither the
+question nor a resemblance tells which is which.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from needlework.tasks.placing import check
 from needlework.tasks.simple_dict import REPORT
 
 PHRASE = "does not occur"
-"""What an answer must say to be accepted where the key is absent."""
+"""What an answer must say to be accepted if the key is absent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,10 @@ class Absent:
     ) -> Draft:
         """Draw dictionaries that each hold a near duplicate of an asked key, and the asked keys that are present.
 
-        An absent key has position -1. Where `depths` are given all keys are present: what is not there has no depth.
+        An absent key has position -1. If `depths` are given, all keys are present: what is absent has no depth.
 
         Raises:
-            UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
+            UserError: If there are too few dictionaries for the needles, or the numbers run out.
         """
         check("absent", capacity, num_needles, self.min_items(num_needles), depths)
         drawn = planting.numbers(rng, self.digits, num_needles, 2 * num_needles)
@@ -66,5 +66,5 @@ class Absent:
         return planting.plant("absent", rng, capacity, self.digits, groups, ask, depths=depths, near=near)
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest dictionaries for so many needles: one each, whether present or not."""
+        """Return the fewest dictionaries that can hold the needles: one each, whether present or not."""
         return max(1, num_needles)

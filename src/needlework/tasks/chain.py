@@ -1,8 +1,8 @@
 """Chained lookup: the value of one key is the next key, in another dictionary, two to four times.
 
-Trains against answering after one lookup, and against reading in one direction only: the next key may
-stand before the last. The answer writes every hop out, so that each is a retrieval with its own
-evidence, as answers that restate their evidence are in real multi-hop questions.
+Trains against answering after one lookup, and against reading in one direction only: the next key may come
+before the last one. The answer writes out every hop, so that each is a retrieval with its own evidence, like
+answers to real multi-hop questions that restate their evidence.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Chain:
     ) -> Draft:
         """Draw dictionaries that hold chains of pairs, each pair at a random place.
 
-        The position of a needle is that of its final value: only there stands what is accepted.
+        The position of a needle is that of its final value, which is the only one accepted.
 
         Raises:
-            UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
+            UserError: If there are too few dictionaries for the needles, or the numbers run out.
         """
         check("chain", capacity, num_needles, self.min_items(num_needles), depths)
         hops = choose(rng.random(num_needles), self.hops).tolist()
@@ -59,10 +59,10 @@ class Chain:
             answer = (*first, *chain.from_iterable((" ", *each) for each in others))
             return Asked(asked, answer, (str(pairs[-1][1]),), places[0])
 
-        # The final pair comes first, because the first is the one that has the position.
+        # The final pair comes first, because a needle's position is that of its first pair.
         groups = [pairs[::-1] for pairs in chains]
         return planting.plant("chain", rng, capacity, self.digits, groups, ask, depths=depths)
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest dictionaries that hold so many needles: one for each of the most hops."""
+        """Return the fewest dictionaries that can hold the needles: one for each hop of the longest chains."""
         return max(1, num_needles) * max(self.hops)

@@ -1,7 +1,7 @@
 """Several values to collect: the asked key occurs in several dictionaries, and the answer lists all its values.
 
-Trains against stopping at the first find, or counting on one: the question does not say how many there
-are, so that the whole haystack must be searched.
+Trains against stopping at the first match, or expecting only one: the question does not say how many there
+are, so the whole haystack must be searched.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Collect:
     ) -> Draft:
         """Draw dictionaries in which each asked key occurs several times.
 
-        The position of a needle is that of any one of its dictionaries, which is where `depths` places it.
-        It is not the first in appearance: no first of several lies at depth 1.
+        The position of a needle is that of an arbitrary one of its dictionaries, which is where `depths` places it.
+        It is not the first to appear: the first of several can never be at depth 1.
 
         Raises:
-            UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
+            UserError: If there are too few dictionaries for the needles, or the numbers run out.
         """
         check("collect", capacity, num_needles, self.min_items(num_needles), depths)
         counts = choose(rng.random(num_needles), self.occurrences).tolist()
@@ -60,7 +60,7 @@ class Collect:
         return planting.plant("collect", rng, capacity, self.digits, groups, ask, depths=depths)
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest dictionaries that hold so many needles: one for each of the most occurrences."""
+        """Return the fewest dictionaries that can hold the needles: one per occurrence, for the most occurrences."""
         return max(1, num_needles) * max(self.occurrences)
 
 

@@ -1,4 +1,4 @@
-"""What the tasks over numbered dictionaries of integers share: drawing pairs, and placing the gold ones."""
+"""Shared by the tasks over numbered dictionaries of integers: drawing pairs, and placing the gold ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ START, COLON, COMMA = -2, -3, -4
 
 
 def integers(draws: Floats, digits: Sequence[int]) -> Integers:
-    """Turn draws from [0, 1) into integers of as many digits: the number of digits uniformly, then uniformly in it."""
+    """Turn draws from [0, 1) into integers: the number of digits is uniform, then the integer with that many digits."""
     scaled = draws * len(digits)
     choice = scaled.astype(np.int64)
     low = np.array([10 ** (count - 1) for count in digits]).take(choice)
@@ -33,21 +33,21 @@ def integers(draws: Floats, digits: Sequence[int]) -> Integers:
 
 
 def choose(draws: Floats, options: Sequence[int]) -> Integers:
-    """Turn draws from [0, 1) into options, each as likely."""
+    """Turn draws from [0, 1) into options, all equally likely."""
     return np.asarray(options, dtype=np.int64).take((draws * len(options)).astype(np.int64))
 
 
 def seed(rng: np.random.Generator) -> int:
-    """Draw what `rng.integers(2**63)` does, from the same bits in an eighth of the time."""
+    """Draw what `rng.integers(2**63)` would, from the same bits in an eighth of the time."""
     return int(rng.bit_generator.random_raw()) >> 1
 
 
 def distinct(rng: np.random.Generator, digits: Sequence[int], count: int, avoid: Collection[int] = ()) -> list[int]:
-    """Draw different integers that are none of those to avoid."""
+    """Draw distinct integers, none of which is in `avoid`."""
     found: dict[int, None] = {}
     while len(found) < count:
         for draw in rng.random(2 * count).tolist():
-            # As `integers` does; for a few numbers the array is not worth its while.
+            # Same as `integers`; for a few numbers an array is not worth it.
             choice, rest = divmod(draw * len(digits), 1)
             low = 10 ** (digits[int(choice)] - 1)
             if (number := low + int(rest * 9 * low)) not in avoid:
@@ -64,13 +64,13 @@ def pairs(
     """Turn draws from [0, 1) into the keys and values of the dictionaries of many drafts.
 
     Args:
-        draws: Shape [drafts, dictionaries, 2, pairs]; no dictionary changes another.
-        digits: The numbers of digits of keys and of values.
-        avoid: The gold keys and the gold values of each draft, which none of its drawn pairs has.
-        repairs: Seed of each draft for drawing again the dictionaries that do.
+        draws: Shape [drafts, dictionaries, 2, pairs]; dictionaries are independent of each other.
+        digits: The possible numbers of digits of keys and of values.
+        avoid: The gold keys and the gold values of each draft, which none of its drawn pairs may contain.
+        repairs: For each draft, the seed for redrawing dictionaries that do.
 
     Returns:
-        Keys and values, each of shape [drafts, dictionaries, pairs]; the keys of a dictionary differ.
+        Keys and values, each of shape [drafts, dictionaries, pairs]; the keys within a dictionary are distinct.
     """
     gold_keys, gold_values = (np.repeat(np.asarray(each), draws.shape[1], axis=0) for each in avoid)
     return redraw(
@@ -94,13 +94,13 @@ def redraw(
     conflicts: Callable[[Integers, Integers, Rows], Booleans],
     repairs: Sequence[int],
 ) -> tuple[Integers, Integers]:
-    """Make the keys and values of dictionaries, those of a dictionary again until nothing conflicts.
+    """Make the keys and values of dictionaries, redrawing each dictionary until nothing conflicts.
 
     Args:
         draws: Draws from [0, 1), [drafts, dictionaries, ...].
-        make: From draws [rows, ...] to keys and values, a row for each dictionary; no row changes another.
-        conflicts: From keys, values and which rows of all drafts they are to which of them cannot stay.
-        repairs: Seed of each draft for drawing those again.
+        make: Maps draws [rows, ...] to keys and values, one row per dictionary; rows are independent of each other.
+        conflicts: Maps keys, values and their row numbers among all drafts to which of them must be redrawn.
+        repairs: For each draft, the seed for redrawing.
 
     Returns:
         Keys and values, each [drafts, dictionaries, ...].
@@ -108,7 +108,7 @@ def redraw(
     shape = draws.shape[:2]
     keys, values = make(draws.reshape(-1, *draws.shape[2:]))
     rows = np.flatnonzero(conflicts(keys, values, slice(None)))
-    # Each has a stream of its own: which others are drawn again changes nothing.
+    # Each row has a stream of its own, so it makes no difference which others are redrawn.
     streams = [np.random.default_rng([repairs[row // shape[1]], row % shape[1]]) for row in rows.tolist()]
     while streams:
         keys[rows], values[rows] = make(np.stack([stream.random(draws.shape[2:]) for stream in streams]))
@@ -118,8 +118,8 @@ def redraw(
 
 
 def _conflicts(keys: Integers, values: Integers, gold_keys: Integers, gold_values: Integers) -> Booleans:
-    """Return which rows hold a gold key or value of theirs, or a key twice; all [rows, ...]."""
-    # Rows last: numpy is quick along long axes.
+    """Return which rows contain one of their gold keys or values, or a key twice; all [rows, ...]."""
+    # Rows last: numpy is fast along long axes.
     keys, values, gold_keys, gold_values = (
         np.ascontiguousarray(each.T) for each in (keys, values, gold_keys, gold_values)
     )
@@ -146,12 +146,12 @@ def pieces(keys: Integers, values: Integers, sizes: Integers) -> Integers:
 
 
 def found(key: int, value: int, name: int) -> Parts:
-    """Say where a pair is, as the official answers do."""
+    """Say where a pair is, in the words of the official answers."""
     return ("The value of key ", key, " is ", value, f" and it is in {OPENING}", name, "].")
 
 
 def seats(rng: np.random.Generator, num_needles: int, holders: int, keys_per_gold: int) -> tuple[list[int], list[int]]:
-    """Return the row of each needle, in turn among the first `holders`, and its place in that dictionary."""
+    """Return each needle's row, assigned in turn among the first `holders`, and its place in that dictionary."""
     slots = rng.random((holders, keys_per_gold)).argsort(1).tolist()
     numbers = range(num_needles)
     return [number % holders for number in numbers], [slots[number % holders][number // holders] for number in numbers]
@@ -172,11 +172,11 @@ def placing(
     Args:
         rng: Source of all randomness.
         holders: Dictionaries that hold needles.
-        depths: Their fixed relative depths, or None for random places.
+        depths: Fixed relative depths of these, or None for random places.
         shuffle_names: Name the dictionaries 1..n in random order instead of ascending.
-        first_fraction: Share of haystacks whose first gold dictionary is forced to the first place.
-        front_fraction: Share of those where it is forced among the first `front_size`.
-        front_size: Dictionaries that count as the front.
+        first_fraction: Share of haystacks whose first gold dictionary is moved to the first place.
+        front_fraction: Share of haystacks where it is moved to one of the first `front_size` places.
+        front_size: Number of dictionaries that count as the front.
     """
     *place_draws, chance, front = rng.random(holders + 2).tolist()
     name_seed = seed(rng)
@@ -198,14 +198,14 @@ def placing(
 
 
 def scatter(draws: Sequence[float], num_items: int) -> list[int]:
-    """Return a place among the items for each of the draws from [0, 1), all different, each uniform.
+    """Return a place among the items for each of the draws from [0, 1): all distinct, each uniform.
 
     Raises:
         UserError: If there are fewer items than draws.
     """
     if len(draws) > num_items:
         raise UserError(f"{len(draws)} needles do not fit {num_items} items. Ask for fewer needles, or more items.")
-    # Fisher and Yates, as far as needed, on a list that is only written down where it was changed.
+    # Fisher-Yates, as far as needed, on a list of which only the changed entries are stored.
     moved: dict[int, int] = {}
     places = []
     for index, draw in enumerate(draws):
@@ -216,7 +216,7 @@ def scatter(draws: Sequence[float], num_items: int) -> list[int]:
 
 
 def at_depths(depths: Sequence[float], num_items: int) -> list[int]:
-    """Return the places at relative depths, 0 the first and 1 the last; of two at one place the later moves aside.
+    """Return the places at relative depths, 0 the first and 1 the last; if two coincide, the later one moves aside.
 
     Raises:
         UserError: If there are fewer items than depths.
@@ -232,13 +232,13 @@ def at_depths(depths: Sequence[float], num_items: int) -> list[int]:
 
 
 def to_front(places: list[int], wanted: int) -> list[int]:
-    """Move the first needle to the wanted place; one that is there takes the place it leaves."""
+    """Move the first needle to the wanted place; a needle already there takes the place it leaves."""
     swap = {wanted: places[0], places[0]: wanted}
     return [wanted, *(swap.get(place, place) for place in places[1:])]
 
 
 def check_seats(task: str, num_items: int, num_needles: int, keys_per_gold: int, keys_per_dict: Sequence[int]) -> None:
-    """Check that so many needles fit so many dictionaries.
+    """Check that the needles fit into the dictionaries.
 
     Raises:
         UserError: If they do not.
@@ -255,20 +255,20 @@ def check_seats(task: str, num_items: int, num_needles: int, keys_per_gold: int,
 
 
 MOST_DIGITS = 18
-"""Of a number that fits 64 bits, whatever its digits."""
+"""Most digits with which any number fits in 64 bits."""
 
 
 MOST_CLASHES = 5.0
-"""In a dictionary on average: one in 150 is free of them then, and drawing again takes that long."""
+"""Per dictionary, on average: at this rate one in 150 has no clash, and redrawing takes accordingly long."""
 
 
 def check_clashes(key_digits: Sequence[int], width: int) -> None:
-    """Check that dictionaries of so many keys can be drawn without one key twice.
+    """Check that dictionaries of `width` keys can be drawn without repeating a key.
 
     Raises:
         UserError: If it would take too long.
     """
-    # Two keys are the same if they have as many digits, and then all of them.
+    # Two keys are equal if they have the same number of digits and then agree in all of them.
     same = sum(1 / (9 * 10 ** (count - 1)) for count in key_digits) / len(key_digits) ** 2
     if width * (width - 1) / 2 * same > MOST_CLASHES:
         raise UserError(
@@ -278,7 +278,7 @@ def check_clashes(key_digits: Sequence[int], width: int) -> None:
 
 
 def check_numbers(name: str, digits: Sequence[int], num_needles: int, needed: int) -> None:
-    """Check that numbers of so many digits can be drawn, and enough of them that they differ.
+    """Check that numbers with these digits can be drawn, and that there are enough distinct ones.
 
     Raises:
         UserError: If they cannot.

@@ -1,7 +1,7 @@
-"""A haystack whose size is still open: what it may hold is drawn once, then any number of items is arranged.
+"""A haystack whose size is still open: its contents are drawn once, then any number of items can be arranged.
 
-Token budgets need many sizes of the same haystack. Here all of them share one drawing, in which row r
-does not depend on how many rows were drawn; the gold items come first, so that any prefix holds them.
+Token budgets need many sizes of the same haystack. Here all of them share one draw, in which row r does not
+depend on how many rows were drawn; the gold items come first, so that every prefix contains them.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from needlework.haystack import Haystack, Needle
 Integers = npt.NDArray[np.int64]
 
 Parts = tuple[str | int, ...]
-"""A text as numbers and the strings between them, so that it can be tokenized by table (see `Pieces`)."""
+"""A text as numbers and the strings between them, so that it can be tokenized from a table (see `Pieces`)."""
 
 NOTHING = -1
-"""The piece that fills short rows of `Pieces`."""
+"""The piece that pads short rows of `Pieces`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """Items of numbers and fixed strings, a row of pieces each.
+    """Items made of numbers and fixed strings, one row of pieces per item.
 
     A piece n >= 0 is the number n; -1 is nothing; -2 is `fragments[0]`, -3 is `fragments[1]` and so on, so
-    that one table of strings, or of token ids, is indexed by pieces as they are.
+    that pieces directly index a table of strings or of token ids.
     """
 
     rows: Integers
@@ -52,7 +52,7 @@ class Asked(NamedTuple):
 
 
 class Arrangement(NamedTuple):
-    """Where the gold rows stand, and what is asked."""
+    """Where the gold rows go, and what is asked."""
 
     num_items: int
     places: Sequence[int]
@@ -63,9 +63,9 @@ class Arrangement(NamedTuple):
 
     @property
     def order(self) -> Integers:
-        """Which row of the contents stands at each place, shape [items]."""
+        """The row of the contents at each place, shape [items]."""
         rows = np.arange(self.num_items)
-        # All gold rows come first, so of another place's row those at places behind it are still to be counted.
+        # Gold rows come first, so the row at any other place is that place plus the number of gold rows after it.
         for place in self.places:
             rows[:place] += 1
         for row, place in enumerate(self.places):
@@ -75,11 +75,10 @@ class Arrangement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The contents of a haystack, and how n of them are arranged.
+    """The contents of a haystack, and how n of its rows are arranged.
 
-    The text of an item is opening + name + content + closing, without name where items have none. The items of
-    a JSON object are not alike: `first` stands instead of the opening of the first, `last` instead of the closing
-    of the last.
+    The text of an item is opening + name + content + closing, without a name if items have none. The ends of a JSON
+    object differ: `first` replaces the opening of the first item, and `last` the closing of the last.
     """
 
     task: str
@@ -98,7 +97,7 @@ class Draft:
     """Whether a row behind the gold ones may take another's place, to fill a budget better."""
 
     def exchange(self, row: int, other: int) -> Draft:
-        """Return the draft with two rows of text in each other's place."""
+        """Return the draft with two rows of text swapped."""
         assert not isinstance(self.contents, Pieces)
         contents = list(self.contents)
         contents[row], contents[other] = contents[other], contents[row]
@@ -134,11 +133,11 @@ class Draft:
 
 
 def text(parts: Parts) -> str:
-    """Return the text of parts."""
+    """Return parts as text."""
     return "".join(map(str, parts))
 
 
 @lru_cache
 def _strings(fragments: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the strings of the pieces below 0, to be indexed by them."""
+    """Return the strings of the negative pieces, to be indexed by them."""
     return (*reversed(fragments), "")

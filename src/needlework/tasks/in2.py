@@ -4,7 +4,7 @@ After An et al., *Make Your LLM Fully Utilize the Context* (arXiv 2404.16811), w
 writes questions and answers about segments of 128 tokens; here they are SQuAD's questions, answered by the sentence
 that answers them, and a question about several segments is one question about each, answered in turn.
 
-Tasks know no tokenizer, so a segment is counted in words: as many whole sentences of an article as fit
+Tasks have no tokenizer, so a segment is measured in words: as many whole sentences of an article as fit
 `segment_words`.
 """
 
@@ -60,7 +60,7 @@ class IN2:
         """Draw segments, with needles on one or several of them (see `Task.draft`).
 
         The position of a needle, which `depths` may fix, is that of the first segment it asks about; the
-        others lie anywhere.
+        others may be anywhere.
         """
         check("in2", capacity, num_needles, self.min_items(num_needles), depths)
         several = rng.random(num_needles) < self.multi_fraction
@@ -68,7 +68,7 @@ class IN2:
         stocks = _stock(self.source, self.segment_words), _stock(self.distractors or self.source, self.segment_words)
         drawn = draw(rng, capacity, sum(sizes), *stocks)
         gold = list(zip(drawn.passages, drawn.questions, strict=False))
-        # Row k is the first segment of needle k; the further ones stand behind the first of all needles.
+        # Row k is the first segment of needle k; further segments follow the first ones of all needles.
         further = iter(gold[num_needles:])
         texts = [_needle([first, *islice(further, size - 1)]) for first, size in zip(gold, sizes, strict=False)]
 
@@ -83,7 +83,7 @@ class IN2:
         return Draft("in2", PREAMBLE, [each.text for each in drawn.passages], arrange, unordered=True)
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest segments that hold so many needles, should all of them ask about several."""
+        """Return the fewest segments that can hold the needles, if all of them ask about several."""
         return num_needles * (max(self.multi_segments) if self.multi_fraction else 1)
 
 
@@ -91,7 +91,7 @@ def _needle(gold: Sequence[tuple[Passage, Question]]) -> tuple[str, str, tuple[s
     """Return question, answer and accepted strings of a needle on one or several segments."""
     question = QUESTION.format(question=" ".join(each.text for _, each in gold))
     answer = " ".join(support(segment.text, each) for segment, each in gold)
-    # Any one of the accepted strings counts as found, so of several answers only the whole does.
+    # Any accepted string counts as a match, so for several answers only the whole is accepted.
     return question, answer, gold[0][1].accepted if len(gold) == 1 else (answer,)
 
 
@@ -103,8 +103,8 @@ def _stock(source: str | None, segment_words: int) -> Stock:
 def segments(found: Iterable[Passage], words: int) -> Iterator[Passage]:
     """Cut articles, consecutive passages of one title, into segments of whole sentences.
 
-    A segment has at most so many words, and the questions that one of its sentences answers; a longer
-    sentence is cut. Passages without title are cut on their own.
+    A segment has at most `words` words, and the questions that one of its sentences answers; a longer
+    sentence is cut. Passages without a title are cut on their own.
     """
     for _, article in groupby(found, key=lambda passage: passage.title or passage.text):
         parts: list[str] = []
@@ -122,7 +122,7 @@ def segments(found: Iterable[Passage], words: int) -> Iterator[Passage]:
 
 
 def _parts(article: Iterable[Passage], words: int) -> Iterator[tuple[str, Sequence[Question]]]:
-    """Yield sentences, the long ones in parts, and the questions that each answers."""
+    """Yield sentences, long ones in parts, with the questions that each answers."""
     for passage in article:
         answered: dict[str, list[Question]] = {}
         for question in askable(passage.questions):

@@ -1,7 +1,7 @@
 """Invented names and values for fictional records: nothing that a model could know or would be taught.
 
-Names are three syllables, the last of which tells what is named, so that no two classes of names have a name in
-common. None of the 6,864 names of any class is among the 7.2 million word forms of 42 languages in wordfreq 3.1.
+Names have three syllables, the last of which tells what is named, so no two classes share a name. None of the
+6,864 names of any class is among the 7.2 million word forms of 42 languages in wordfreq 3.1.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ COMPONENTS = _words(
 )
 MAKERS = _words("Foundry, Forge, Workshop, Engineering")
 CUSTOMERS = ("& Sons", "Brothers", "& Company", "& Daughters")
-# No plurals and nothing that is counted, since the forms say "is due" and "how much".
+# No plurals or countable nouns, since the forms say "is due" and "how much".
 MATERIALS = _words("resin, cloth, thread, seed, oil, flour, glaze, wool, powder, paint, rope, paper, tea, felt")
 MONTHS = _words("January, February, March, April, May, June, July, August, September, October, November, December")
 
 
 def uniforms(rng: np.random.Generator) -> Draws:
-    """Yield uniform numbers without end; a single one is drawn much faster so than by the generator."""
+    """Yield uniform numbers endlessly, much faster than drawing them from the generator one at a time."""
     while True:
         yield from rng.random(256).tolist()
 
 
 def pick(draws: Draws, pool: Sequence[Choice]) -> Choice:
-    """Return one of the pool, each as likely."""
+    """Return one of the pool, all equally likely."""
     return pool[int(next(draws) * len(pool))]
 
 
@@ -78,7 +78,7 @@ def _number(low: int, high: int) -> Callable[[Draws], str]:
 
 
 def _date(draws: Draws) -> str:
-    # Two digits each, so that no date is part of another as "4 March" is of "14 March".
+    # Two digits each, so that no date is part of another, as "4 March" is of "14 March".
     return f"{10 + int(next(draws) * 19)} {pick(draws, MONTHS)}"
 
 
@@ -130,4 +130,4 @@ VALUES: dict[str, Callable[[Draws], str]] = {
     "day": _date,
     "master": _surname,
 }
-"""How each value of a record is drawn, by the name it has in records.yaml."""
+"""How each value of a record is drawn, by its name in records.yaml."""

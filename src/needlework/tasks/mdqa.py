@@ -1,8 +1,8 @@
 """Questions over several documents, answered in a full sentence (arXiv 2406.19292, baseline MDQA).
 
 The prompt is the official one of Liu et al., *Lost in the Middle*. The paper finetunes on full sentences that
-hold the answer; ours is the sentence of the gold document that answers the question (see `support`). Documents
-and questions are those of the embedded SQuAD's training half, where the paper used NaturalQuestions.
+contain the answer; ours is the sentence of the gold document that answers the question (see `support`). Documents
+and questions come from the training half of the embedded SQuAD, where the paper used NaturalQuestions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ OPENING = "Document ["
 
 
 def document(passage: Passage) -> str:
-    """Return a document's line from behind its number."""
+    """Return what follows the number in a document's line."""
     return f"](Title: {passage.title}) {passage.text}" if passage.title else f"] {passage.text}"
 
 
@@ -49,12 +49,12 @@ class MDQA:
         *,
         depths: Sequence[float] | None = None,
     ) -> Draft:
-        """Draw documents, and a question to each of as many of them as there are needles (see `Task.draft`)."""
+        """Draw documents, and one question about each of `num_needles` of them (see `Task.draft`)."""
         stocks = stock(self.source), stock(self.distractors or self.source)
         return draft_documents("mdqa", _sentence, *stocks, rng, capacity, num_needles, depths)
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest documents that hold so many needles, one each."""
+        """Return the fewest documents that can hold the needles, one each."""
         return num_needles
 
 
@@ -68,20 +68,20 @@ def draft_documents(
     num_needles: int,
     depths: Sequence[float] | None,
 ) -> Draft:
-    """Draw a haystack of documents, as `Task.draft` says.
+    """Draw a haystack of documents (see `Task.draft`).
 
     Args:
         task: The task's name.
-        answer: From a gold document, its question and its number in the haystack to the answer trained on.
-        gold: Where the gold documents and their questions are drawn from.
-        distractors: Where the other documents are drawn from.
+        answer: Maps a gold document, its question and its number in the haystack to the answer to train on.
+        gold: Source of the gold documents and their questions.
+        distractors: Source of the other documents.
         rng: Source of all randomness.
-        capacity: Documents.
+        capacity: Documents to draw.
         num_needles: Needles, each on a document of its own.
         depths: Fixed relative depths of the needles, instead of random ones.
 
     Raises:
-        UserError: If the text does not hold so many questions, or when more documents are arranged than it has.
+        UserError: If there are too few questions, or when more documents are arranged than there are.
     """
     check(task, capacity, num_needles, num_needles, depths)
     drawn = draw(rng, capacity, num_needles, gold, distractors)

@@ -1,7 +1,7 @@
 """A mixture of tasks with weights: each haystack comes from one of them.
 
-Trains against what finetuning on a single form brings: the model learns that form's surface (its
-template, its digits) instead of the search that all forms share.
+Trains against what finetuning on a single format causes: the model learns that format's surface (its
+template, its digits) instead of the search that all formats share.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Mixture:
     """The parameters of the task.
 
     Raises:
-        RecipeError: If a part is no task, or its weight or parameters make no sense.
+        RecipeError: If a part is not a task, or its weight or parameters are invalid.
     """
 
     parts: dict[str, Any] = field(default_factory=lambda: {"simple_dict": 1, "records": 1})
     """Each task's weight by name, or `{weight: 1, params: {…}}` to set its parameters."""
 
     def __post_init__(self) -> None:
-        # A mistake is told when the task is made, not at the first sample.
+        # Mistakes are reported when the task is made, not at the first sample.
         _ = self._weighted
 
     def draft(
@@ -42,19 +42,19 @@ class Mixture:
         *,
         depths: Sequence[float] | None = None,
     ) -> Draft:
-        """Draw which task this haystack is of, in proportion to the weights, then let it draft."""
+        """Draw this haystack's task in proportion to the weights, then let it draft."""
         tasks, weights = self._weighted
         chosen = rng.choice(len(tasks), p=weights / weights.sum())
         return tasks[chosen].draft(rng, capacity, num_needles, depths=depths)
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest items that hold so many needles whichever task is drawn."""
+        """Return the fewest items that can hold the needles, whichever task is drawn."""
         return max(task.min_items(num_needles) for task in self._weighted[0])
 
     @cached_property
     def _weighted(self) -> tuple[list[Task], np.ndarray[tuple[int], np.dtype[np.float64]]]:
         parts = [_part(name, given) for name, given in self.parts.items()]
-        # One that is never drawn must not ask for more items.
+        # A task that is never drawn must not raise the minimum.
         drawn = [(task, weight) for task, weight in parts if weight > 0]
         if not drawn:
             raise RecipeError(f"task mixture: none of its {len(parts)} parts has a weight above 0.")
@@ -62,7 +62,7 @@ class Mixture:
 
 
 def _part(name: str, given: object) -> tuple[Task, float]:
-    # The registry holds this task as well, so it is not there yet when this module is imported.
+    # The registry contains this task too, so it does not exist yet when this module is imported.
     from needlework.tasks import make_task
 
     settings = cast("Mapping[str, Any]", given if isinstance(given, Mapping) else {"weight": given})

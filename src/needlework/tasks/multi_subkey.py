@@ -3,12 +3,12 @@
 Keys are tuples of integers. The question names all integers of the gold key, in another order; other keys
 share some of them, the common subkeys, but never all. So no single number gives the gold key away.
 
-How keys are drawn is read in the official code (github.com/edixiong/artificial-needles, commit b269b50,
+How keys are drawn follows the official code (github.com/edixiong/artificial-needles, commit b269b50,
 data-generation/scripts/dict_builder.py, `generate_key_lst`). Its prompts and configurations for this task are
-not public: wording and default sizes follow the example in the paper by recollection, and the two
-probabilities are ours. The official code asks one question, and a distractor that has all common subkeys may
-have the rest of what is asked by chance. Here each needle has common subkeys of its own, a distractor takes
-those of one needle, and a dictionary with a second match is drawn again.
+not public: wording and default sizes follow the example in the paper from memory, and the two probabilities
+are ours. The official code asks one question, and a distractor with all common subkeys may match the rest of
+the query by chance. Here each needle has common subkeys of its own, a distractor takes those of one needle,
+and a dictionary with a second match is redrawn.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ START, NEXT, COMMA, COLON = -2, -3, -4, -5
 
 @dataclass(frozen=True, slots=True)
 class _Gold:
-    """The keys that are asked for, a row for each needle."""
+    """The keys that are asked for, one row per needle."""
 
     keys: Integers
     """Shape [needles, subkeys]."""
@@ -96,10 +96,10 @@ class MultiSubkey:
         *,
         depths: Sequence[float] | None = None,
     ) -> Draft:
-        """Draw `capacity` dictionaries with `num_needles` gold keys, each in its own while there are enough.
+        """Draw `capacity` dictionaries with `num_needles` gold keys, spread over as many dictionaries as possible.
 
         Raises:
-            UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
+            UserError: If there are too few dictionaries for the needles, or the numbers run out.
         """
         self._check(capacity, num_needles)
         gold = self._gold(rng, num_needles)
@@ -131,7 +131,7 @@ class MultiSubkey:
         return Draft("multi_subkey", PREAMBLE, _pieces(keys, values, sizes), arrange, OPENING, CLOSING)
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest dictionaries that hold so many needles."""
+        """Return the fewest dictionaries that can hold the needles."""
         return max(1, -(-num_needles // self.keys_per_gold))
 
     @property
@@ -143,7 +143,7 @@ class MultiSubkey:
         return max(self.subkeys_per_gold, *self.subkeys_per_key)
 
     def _gold(self, rng: np.random.Generator, num_needles: int) -> _Gold:
-        """Draw the gold keys. All their subkeys differ, so none contains what is asked of another."""
+        """Draw the gold keys. All their subkeys differ, so none matches what is asked about another."""
         shape = num_needles, self.subkeys_per_gold
         numbers = dictionaries.distinct(rng, self.subkey_digits, num_needles * self.subkeys_per_gold)
         subkeys = np.asarray(numbers).reshape(shape)
@@ -156,11 +156,11 @@ class MultiSubkey:
         """Draw dictionaries without needles.
 
         Returns:
-            Keys [capacity, most keys, most subkeys], filled up with `NOTHING`; values [capacity, most keys]; and how
-            many keys each dictionary has, [capacity].
+            Keys [capacity, most keys, most subkeys], padded with `NOTHING`; values [capacity, most keys]; and the
+            number of keys in each dictionary, [capacity].
         """
         repair = dictionaries.seed(rng)
-        # A row of draws for each dictionary, so that more of them do not change the first.
+        # One row of draws per dictionary, so that drawing more dictionaries does not change the first ones.
         per_key = 4 + self.common_subkeys + 2 * self._longest
         draws = rng.random((capacity, 1 + self._width * per_key))
         keys, values = dictionaries.redraw(
@@ -177,7 +177,7 @@ class MultiSubkey:
         size, chance, needle = draws[..., 0], draws[..., 1:2], draws[..., 2]
         per_common, numbers, scores = np.split(draws[..., 3:], (shared, shared + longest), axis=-1)
         keys = dictionaries.integers(numbers, self.subkey_digits)
-        # A key of n subkeys takes the first n columns, of which the common ones are the very first; then they mix.
+        # A key of n subkeys takes the first n columns, which begin with the common ones; then they are shuffled.
         taken = np.zeros(keys.shape, dtype=np.bool_)
         taken[..., :shared] = (chance < self.has_common) & (per_common < self.per_common)
         common = gold.common[dictionaries.choose(needle, range(len(gold.common)))]
@@ -186,9 +186,9 @@ class MultiSubkey:
         return self._ordered(np.where(absent, NOTHING, keys), np.where(absent, 1, scores), taken)
 
     def _ordered(self, keys: Integers, scores: Floats, common: Booleans) -> Integers:
-        """Put the subkeys of each key in the order of their scores; all [..., subkeys], or `common` alike for all."""
+        """Sort the subkeys of each key by their scores; all [..., subkeys], though `common` may be one row for all."""
         if self.ordered_common:
-            # Those of one score stay together and in order, because the sort is stable.
+            # Common subkeys share a score, so the stable sort keeps them together and in order.
             scores = np.where(common, scores[..., :1], scores)
         return np.take_along_axis(keys, np.argsort(scores, axis=-1, kind="stable"), axis=-1)
 
@@ -218,7 +218,7 @@ class MultiSubkey:
 
 
 def _conflicts(keys: Integers, values: Integers, gold: _Gold) -> Booleans:
-    """Return which dictionaries hold a key with all subkeys of a needle, a gold value, or a key twice.
+    """Return which dictionaries contain a key with all subkeys of a needle, a gold value, or a key twice.
 
     Args:
         keys: Shape [dictionaries, keys, subkeys].
@@ -240,7 +240,7 @@ def _pieces(keys: Integers, values: Integers, sizes: Integers) -> Pieces:
     pieces[:, :, 0] = NEXT
     pieces[:, 0, 0] = START
     pieces[:, :, 1 : 2 * longest : 2] = keys
-    # A comma stands between two subkeys, and nothing where the second is missing.
+    # A comma separates two subkeys, and nothing goes where the second is missing.
     pieces[:, :, 2 : 2 * longest : 2][keys[:, :, 1:] == NOTHING] = NOTHING
     pieces[:, :, -2], pieces[:, :, -1] = COLON, values
     pieces[np.arange(width) >= sizes[:, None]] = NOTHING
@@ -248,7 +248,7 @@ def _pieces(keys: Integers, values: Integers, sizes: Integers) -> Pieces:
 
 
 def _listed(numbers: list[int]) -> Parts:
-    """Return numbers with commas between them."""
+    """Return numbers separated by commas."""
     parts: list[str | int] = []
     for number in numbers:
         parts += ", ", number

@@ -30,7 +30,7 @@ class MultidocQA(MDQA):
         *,
         depths: Sequence[float] | None = None,
     ) -> Draft:
-        """Draw documents, and a question to each of as many of them as there are needles (see `Task.draft`)."""
+        """Draw documents, and one question about each of `num_needles` of them (see `Task.draft`)."""
         stocks = stock(self.source), stock(self.distractors or self.source)
         return draft_documents("multidocqa", _restated, *stocks, rng, capacity, num_needles, depths)
 

@@ -1,9 +1,9 @@
 """Key-value retrieval among near duplicates: keys that differ from the asked one in a digit or in digit order.
 
-Trains against matching by resemblance. The authors of arXiv 2406.19292 found no gain where distractors
-are relevant, and hard, confusable ones are the best-motivated upgrade of such data (arXiv 2501.08248).
-Among random keys the first two digits are nearly enough to find the right one; here all of them, in
-their order, decide. Question and answer are those of `simple_dict`.
+Trains against matching by resemblance. The authors of arXiv 2406.19292 found no gain from relevant
+distractors, but hard, confusable ones are the best-motivated upgrade of such data (arXiv 2501.08248).
+Among random keys, the first two digits nearly suffice to find the right one; here all digits matter, and
+so does their order. Question and answer are those of `simple_dict`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class NearDuplicates:
         """Draw dictionaries that each hold a near duplicate of a gold key.
 
         Raises:
-            UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
+            UserError: If there are too few dictionaries for the needles, or the numbers run out.
         """
         check("near_duplicates", capacity, num_needles, self.min_items(num_needles), depths)
         drawn = planting.numbers(rng, self.digits, num_needles, 2 * num_needles)
@@ -58,5 +58,5 @@ class NearDuplicates:
         return planting.plant("near_duplicates", rng, capacity, self.digits, groups, ask, depths=depths, near=near)
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest dictionaries that hold so many needles: one each."""
+        """Return the fewest dictionaries that can hold the needles: one each."""
         return max(1, num_needles)

@@ -1,7 +1,7 @@
 """Needle in a haystack: a sentence with a number, somewhere in continuous prose (arXiv 2406.19292, baseline).
 
 After Kamradt's test, with numbers in the needle so that it teaches no fact; the paper does not give its needle,
-the wording is ours. A line is a sentence, so budgets are filled to within a sentence.
+so the wording is ours. Each line is a sentence, so budgets are filled to within a sentence.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LOCKERS = range(1000, 10_000)
 CODES = range(100_000, 1_000_000)
 
 Sentence = tuple[str, str]
-"""A sentence, and all its digits, in which codes are looked for."""
+"""A sentence, and all its digits, which are searched for codes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class NIAH:
         *,
         depths: Sequence[float] | None = None,
     ) -> Draft:
-        """Draw needle sentences, and prose that runs on from a random sentence (see `Task.draft`)."""
+        """Draw needle sentences, and prose that starts at a random sentence (see `Task.draft`)."""
         return draft_prose(_sentences(self.source), rng, capacity, num_needles, depths)
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest sentences that hold so many needles, one each."""
+        """Return the fewest sentences that can hold the needles, one each."""
         return num_needles
 
 
@@ -62,19 +62,19 @@ def draft_prose(
     *,
     one_locker: bool = False,
 ) -> Draft:
-    """Draw needle sentences, and prose of a text that runs on from a random sentence (see `Task.draft`).
+    """Draw needle sentences, and prose that starts at a random sentence of a text (see `Task.draft`).
 
     Args:
-        text: What the prose is taken from.
+        text: Source of the prose.
         rng: Source of all randomness.
-        capacity: Sentences.
+        capacity: Sentences to draw.
         num_needles: Needles, each a sentence of its own.
         depths: Fixed relative depths of the needles, instead of random ones.
-        one_locker: Whether all codes are of one locker. All needles ask the same then, for all of its codes; each
-            accepts its own.
+        one_locker: Whether all codes belong to one locker. All needles then ask the same question, for all of its
+            codes; each accepts its own.
 
     Raises:
-        UserError: If there are not so many lockers, or when more sentences are arranged than the text has.
+        UserError: If there are too few lockers, or when more sentences are arranged than the text has.
     """
     check("niah", capacity, num_needles, num_needles, depths)
     if num_needles > len(LOCKERS):
@@ -103,7 +103,7 @@ def draft_prose(
 
 
 def _code(locker: int, code: int) -> tuple[Parts, Parts, Parts]:
-    """Return the sentence, the question and the answer about a locker with one code."""
+    """Return the sentence, the question and the answer about a locker with a single code."""
     sentence = ("The access code of locker ", locker, " is ", code, ".")
     return sentence, ("What is the access code of locker ", locker, "?"), sentence
 
@@ -117,7 +117,7 @@ def _codes(locker: int, codes: Sequence[int]) -> list[tuple[Parts, Parts, Parts]
 
 
 def _prose(text: Sequence[Sentence], start: float, codes: Sequence[int]) -> Iterator[str]:
-    """Yield each sentence of the text once, from a relative start on, but for those that hold a code."""
+    """Yield each sentence of the text once, beginning at a relative start, except those that contain a code."""
     avoid = list(map(str, codes))
     first = int(start * len(text))
     for sentence, digits in chain(islice(text, first, None), islice(text, first)):

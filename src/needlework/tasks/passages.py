@@ -40,7 +40,7 @@ class Drawn:
         """Return the place of each gold passage (see `needlework.tasks.placing.place`).
 
         Raises:
-            UserError: If there are not so many passages.
+            UserError: If there are too few passages.
         """
         if num_items > len(self.passages):
             gold = len(self.questions)
@@ -59,7 +59,7 @@ def stock(source: str | None) -> Stock:
 
 
 def make_stock(found: Iterable[Passage]) -> Stock:
-    """Return passages with those of their questions that a sentence answers, in three letters or more."""
+    """Return passages with only those questions that a sentence answers, in three letters or more."""
     kept = tuple(
         replace(each, questions=tuple(q for q in askable(each.questions) if support(each.text, q))) for each in found
     )
@@ -67,18 +67,18 @@ def make_stock(found: Iterable[Passage]) -> Stock:
 
 
 def draw(rng: np.random.Generator, capacity: int, num_gold: int, source: Stock, distractors: Stock) -> Drawn:
-    """Draw up to `capacity` different passages: `num_gold` with a question each, then distractors.
+    """Draw up to `capacity` distinct passages: `num_gold` with a question each, then distractors.
 
-    No passage but its own holds an accepted answer of a question, which also keeps a gold passage from
-    coming up again among the distractors.
+    Only its own passage contains an accepted answer to a question, which also keeps a gold passage from
+    reappearing among the distractors.
 
     Raises:
-        UserError: If there are not so many questions; says how many there are.
+        UserError: If there are too few questions; says how many there are.
     """
     rows, questions = _gold(rng, num_gold, source)
     draws = rng.random(num_gold)
     answers = [normalize(answer) for question in questions for answer in question.accepted]
-    # All indices are drawn whatever the capacity, so that a larger draft begins with the smaller.
+    # All indices are drawn whatever the capacity, so that a larger draft begins with the smaller one.
     for index in rng.permutation(len(distractors.passages)).tolist():
         if len(rows) == capacity:
             break
@@ -88,7 +88,7 @@ def draw(rng: np.random.Generator, capacity: int, num_gold: int, source: Stock, 
 
 
 def _gold(rng: np.random.Generator, count: int, source: Stock) -> tuple[list[Passage], tuple[Question, ...]]:
-    """Draw passages and a question of each, none of which another of the passages answers."""
+    """Draw passages and a question about each, none of which is answered by another of the passages."""
     chosen: list[int] = []
     questions: list[Question] = []
     answers: list[str] = []

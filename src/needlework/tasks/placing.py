@@ -1,4 +1,4 @@
-"""Where the gold items of a haystack stand, for tasks whose needles have items of their own."""
+"""Where the gold items of a haystack go, for tasks whose needles each have items of their own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from needlework.tasks.dictionaries import Floats, at_depths, scatter
 
 
 def check(task: str, capacity: int, num_needles: int, min_items: int, depths: Sequence[float] | None) -> None:
-    """Refuse what no draft can hold.
+    """Reject what no draft can hold.
 
     Raises:
-        UserError: If there is no needle, not one depth for each, or no room for the gold items.
+        UserError: If there is no needle, not exactly one depth per needle, or no room for the gold items.
     """
     if num_needles < 1:
         raise UserError(f"{task} needs at least 1 needle, not {num_needles}.")
@@ -26,7 +26,7 @@ def check(task: str, capacity: int, num_needles: int, min_items: int, depths: Se
 
 
 def place(draws: Floats, num_items: int, depths: Sequence[float] | None) -> list[int]:
-    """Return a place of its own for each gold item: the first at the depths, the others at random.
+    """Return a distinct place for each gold item: the first ones at the depths, the others at random.
 
     Args:
         draws: Draws from [0, 1), one for each gold item.

@@ -1,8 +1,8 @@
-"""Dictionaries of integers with pairs planted in them: what the tasks that are harder than `simple_dict` share.
+"""Dictionaries of integers with planted pairs, shared by the tasks that are harder than `simple_dict`.
 
-A task draws its numbers, all different, and says which pairs each needle has and how it asks for them.
-Each pair gets a dictionary of its own, and no planted number stands anywhere else, neither as key nor as
-value: only what is planted can answer.
+A task draws its numbers, all distinct, and says which pairs each needle has and how to ask for them. Each pair
+gets a dictionary of its own, and no planted number occurs anywhere else, as key or value, so only what is
+planted can answer.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from needlework.tasks.draft import Arrangement, Asked, Draft, Integers, Pieces
 from needlework.tasks.placing import place
 
 PAIRS = (3, 4)
-"""Pairs in a dictionary, as in the official configurations, gold or not: their number gives nothing away."""
+"""Pairs in a dictionary, gold or not, as in the official configurations: their number gives nothing away."""
 
 Pair = tuple[int, int]
 
 
 def numbers(rng: np.random.Generator, digits: Sequence[int], num_needles: int, count: int) -> list[int]:
-    """Draw the numbers of all needles, all different.
+    """Draw the numbers of all needles, all distinct.
 
     Raises:
-        UserError: If they would be more than a quarter of all such numbers: to draw others would take long.
+        UserError: If they would be more than a quarter of all such numbers: drawing others would take long.
     """
     dictionaries.check_numbers("digits", digits, num_needles, 4 * (count + max(PAIRS)))
     return dictionaries.distinct(rng, digits, count)
@@ -46,17 +46,17 @@ def plant(
 ) -> Draft:
     """Draw dictionaries that hold the pairs of the needles.
 
-    The gold rows are first the first pair of each needle, then all other pairs.
+    The gold rows are the first pair of each needle, followed by all other pairs.
 
     Args:
         task: The name of the task.
         rng: Source of all further randomness.
         capacity: Dictionaries to draw.
-        digits: The numbers of digits of keys and values.
-        groups: The pairs of each needle; none where the answer is that there is none.
-        ask: From the number of a needle and the places of its pairs, from 0, to its question and answer.
-        depths: Fixed relative depths of the first pair of each needle; the other pairs lie anywhere.
-        near: Keys of which near duplicates are planted, one in each dictionary, of each key in turn.
+        digits: The possible numbers of digits of keys and values.
+        groups: The pairs of each needle; empty if the right answer is that there is none.
+        ask: Maps the number of a needle and the places of its pairs, both from 0, to its question and answer.
+        depths: Fixed relative depths of the first pair of each needle; the other pairs may be anywhere.
+        near: Keys to plant near duplicates of: one in each dictionary, taking the keys in turn.
     """
     firsts = [group[0] for group in groups if group]
     gold = [*firsts, *chain.from_iterable(group[1:] for group in groups)]
@@ -64,7 +64,7 @@ def plant(
     place_draws = rng.random(len(gold))
     repair = dictionaries.seed(rng)
 
-    # A row of draws for each dictionary, so that more of them do not change the first.
+    # One row of draws per dictionary, so that drawing more dictionaries does not change the first ones.
     width = max(PAIRS)
     draws = rng.random((capacity, 4 + 2 * width))
     sizes = dictionaries.choose(draws[:, 0], PAIRS)
@@ -90,7 +90,7 @@ def plant(
 
 
 def near_duplicates(key: int) -> tuple[list[int], list[int]]:
-    """Return the numbers that differ from a key in one digit, and those with its digits in another order."""
+    """Return the numbers that differ from a key in one digit, and those that have its digits in another order."""
     digits = str(key)
     changed = (digits[:at] + digit + digits[at + 1 :] for at in range(len(digits)) for digit in "0123456789")
     permuted = map("".join, permutations(digits))
@@ -102,11 +102,11 @@ def _plant_near(keys: Integers, slots: Integers, draws: Floats, near: Sequence[i
     """Change a key of each row into a near duplicate of one of `near`; both kinds are equally likely."""
     candidates = [[sorted(set(kind) - reserved) for kind in near_duplicates(key)] for key in near]
     for row, (slot, draw) in enumerate(zip(slots.tolist(), draws.tolist(), strict=True)):
-        # One further on, so that with several needles the near duplicates stand apart from their keys.
+        # Shifted by one, so that with several needles the near duplicates are in other dictionaries than their keys.
         kinds = [kind for kind in candidates[(row + 1) % len(near)] if kind]
         chosen, rest = divmod(draw * len(kinds), 1)
         kind = kinds[int(chosen)] if kinds else []
         present = set(keys[row].tolist())
         options = chain(kind[int(rest * len(kind)) :], *kinds)
-        # With so few digits that none is left, the key stays as it was drawn, which is never wrong.
+        # If there are too few digits to leave any, the key stays as drawn, which is always valid.
         keys[row, slot] = next((option for option in options if option not in present), keys[row, slot])

@@ -12,10 +12,10 @@ from needlework.tasks.draft import Draft
 
 
 class Task(Protocol):
-    """A synthetic family: a frozen dataclass whose fields are its parameters, with their help as docstrings.
+    """A kind of synthetic task: a frozen dataclass whose fields are its parameters, with their help as docstrings.
 
-    It is a pure function of the generator's state. The first line of its module's docstring is what
-    `needlework list tasks` says of it.
+    It is a pure function of the generator's state. The first line of its module's docstring is its summary in
+    `needlework list tasks`.
     """
 
     def draft(
@@ -26,35 +26,35 @@ class Task(Protocol):
         *,
         depths: Sequence[float] | None = None,
     ) -> Draft:
-        """Draw the contents of `capacity` items, from which haystacks of up to so many can be arranged.
+        """Draw the contents of `capacity` items, from which haystacks of up to that many can be arranged.
 
-        Drafts of the same generator state and different capacities agree in all rows that both have. Where
-        the text of a task ends, its contents do, and arranging more items than they have is a `UserError`.
+        Drafts from the same generator state with different capacities agree in the rows they share. If a task's
+        text runs out, the contents are shorter, and arranging more items than they have is a `UserError`.
 
         Args:
             rng: Source of all randomness.
             capacity: Most items that will be asked for.
-            num_needles: Needles asked of each haystack.
+            num_needles: Needles in each haystack.
             depths: Fixed relative depths (0 first, 1 last) of the needles, instead of random ones.
 
         Raises:
-            UserError: If so many needles do not fit, or the numbers run out.
+            UserError: If the needles do not fit, or the numbers run out.
         """
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest items that hold so many needles."""
+        """Return the fewest items that can hold the needles."""
 
 
 @runtime_checkable
 class DrawsMany(Protocol):
-    """A task that draws many drafts in less time than one by one."""
+    """A task that draws many drafts together, faster than one by one."""
 
     def drafts(self, rngs: Sequence[np.random.Generator], capacity: int, num_needles: int = 1) -> list[Draft]:
-        """Draw what `draft` draws from each of the generators."""
+        """Draw from each of the generators what `draft` would."""
 
 
 def drafts(task: Task, rngs: Sequence[np.random.Generator], capacity: int, num_needles: int = 1) -> list[Draft]:
-    """Draw a draft from each generator, at once where the task can.
+    """Draw a draft from each generator, all together if the task can.
 
     Raises:
         UserError: As `Task.draft` does.
@@ -76,6 +76,6 @@ def make(
     """Make one haystack of a given number of items.
 
     Raises:
-        UserError: If so many needles do not fit so few items.
+        UserError: If there are too few items for the needles.
     """
     return task.draft(rng, num_items, num_needles, depths=depths).haystack(num_items, id)

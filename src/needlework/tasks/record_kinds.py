@@ -16,7 +16,7 @@ from needlework.tasks.invented import Draws, pick
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A value that a record's siblings do not share, and that is asked for."""
+    """A value that differs between a record and its siblings, and that is asked for."""
 
     sentences: tuple[str, ...]
     """Main clauses that state it, without capital and full stop."""
@@ -47,16 +47,16 @@ class Record:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What no other record of its haystack has: its kind and its two names."""
+        """What no other record of its haystack shares: its kind and its two names."""
         return (self.kind.name, *(self.values[name] for name in self.kind.identity))
 
     @property
     def told(self) -> str:
-        """All its values, one a line."""
+        """All its values, one per line."""
         return "\n".join(self.values.values())
 
 
-# Sentences after the opening, as numbers of values in each, by how many values are left to state.
+# How many values each sentence after the opening states, by how many values are left to state.
 LAYOUTS = {
     2: ((2,), (1, 1)),
     3: ((1, 2), (2, 1), (1, 1, 1)),
@@ -89,7 +89,7 @@ def _lines(block: str) -> tuple[str, ...]:
 
 
 def prose(record: Record, draws: Draws) -> str:
-    """Return two to four sentences that state each value of the record once, in an order of their own."""
+    """Return two to four sentences that state each value of the record once, in random order."""
     opening = pick(draws, record.kind.openings)
     left = [name for name in record.kind.asked if name not in fields(opening)]
     left.sort(key=lambda name: next(draws))

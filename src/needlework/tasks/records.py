@@ -1,10 +1,10 @@
 """Fictional records in prose, asked about in other words, among siblings that differ in one name.
 
-Trains against two failures of numeric key-value data. Models that match wording lose what a question
+Trains against two failures of numeric key-value data. Models that match wording miss what a question
 paraphrases (NoLiMa, arXiv 2502.05167): here a question shares nothing with its record but names. And
-models take a near relative for the gold item; the authors of arXiv 2406.19292 found no gain among
+models confuse the gold item with a close relative; the authors of arXiv 2406.19292 found no gain from
 relevant distractors. Here every gold record has siblings that share one of its two names and its
-surroundings. Whatever is named is invented, so no fact is taught.
+surroundings. All names are invented, so no fact is taught.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from needlework.tasks.record_kinds import Kind, Record, kinds, prose
 PREAMBLE = "Answer a question about the records below."
 QUESTION = "Answer from the records above in one short sentence. "
 
-# Beyond, the invented values would run out: a date that answers a question may be in no other record.
+# Beyond this, the invented values would run out: a date that answers a question may occur in no other record.
 MOST_NEEDLES = 100
 
 
@@ -50,7 +50,7 @@ class Records:
         """Draw `capacity` records: the gold ones, their siblings in turn, then other families.
 
         Raises:
-            UserError: If so many needles do not fit so few records, or are more than 100.
+            UserError: If there are too few records for the needles, or more than 100 needles.
         """
         _check(capacity, num_needles, depths)
         gold_rng, other_rng, form_rng, question_rng, place_rng = rng.spawn(5)
@@ -73,16 +73,16 @@ class Records:
         return Draft("records", PREAMBLE, contents, arrange)
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest records that hold so many needles: one each."""
+        """Return the fewest records that can hold the needles: one each."""
         return max(1, num_needles)
 
 
 @dataclass
 class _Families:
-    """Draws records by families: a head, and siblings that share much with it.
+    """Draws records in families: a head, and siblings that share much with it.
 
-    Two promises make every question have one right answer, and every wrong record a wrong one: no two
-    records have the same identity, and the answer to a needle is told by no record but its gold one.
+    Two invariants give every question exactly one right answer, and make every other record a wrong one: no two
+    records have the same identity, and only a needle's gold record contains its answer.
     """
 
     kinds: Sequence[Kind]
@@ -93,13 +93,13 @@ class _Families:
     answers: list[str] = field(default_factory=list)
 
     def golds(self, draws: Draws, count: int) -> list[str]:
-        """Add so many gold records, then the siblings of all in turn; return what each gold one is asked."""
+        """Add `count` gold records, then the siblings of all in turn; return which value each gold one is asked for."""
         asked: list[str] = []
         while len(asked) < count:
             record = _head(pick(draws, self.kinds), draws)
             name = pick(draws, tuple(record.kind.asked))
             answer = record.values[name]
-            # Told once by its own record, and by none before it; those after it avoid it.
+            # The answer must occur once in its own record and in none before it; those after it avoid it.
             new = record.told.count(answer) == 1 and all(answer not in other.told for other in self.records)
             if new and self._add(record):
                 self.answers.append(answer)
@@ -127,7 +127,7 @@ class _Families:
         told = record.told
         if record.identity in self.identities or any(answer in told for answer in self.answers):
             return False
-        # No ship sails to where it comes from, and no number means two things.
+        # No ship sails to where it comes from, and no number has two meanings.
         if len(set(record.values.values())) < len(record.values):
             return False
         self.identities.add(record.identity)
@@ -153,7 +153,7 @@ def _check(num_items: int, num_needles: int, depths: Sequence[float] | None) -> 
 
 
 def _order(rng: np.random.Generator, num_items: int, num_needles: int, depths: Sequence[float] | None) -> Integers:
-    """Return the row at each place: the gold rows at their depths, if there are any, and all others shuffled."""
+    """Return the row at each place: the gold rows at their depths, if given, and all others shuffled."""
     if depths is None:
         return rng.permutation(num_items)
     order = np.full(num_items, -1)

@@ -1,7 +1,7 @@
 """The same key in several dictionaries with different values; the question names the dictionary.
 
 Trains against taking the first, or the last, occurrence of what is asked: a model must bind the key to the
-dictionary that the question names, as in real text the same attribute is told of several things.
+dictionary that the question names, just as real text states the same attribute of several things.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SameKey:
         """Draw dictionaries in which each asked key occurs several times; its position is that of the one named.
 
         Raises:
-            UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
+            UserError: If there are too few dictionaries for the needles, or the numbers run out.
         """
         check("same_key", capacity, num_needles, self.min_items(num_needles), depths)
         drawn = planting.numbers(rng, self.digits, num_needles, (1 + self.occurrences) * num_needles)
@@ -56,5 +56,5 @@ class SameKey:
         return planting.plant("same_key", rng, capacity, self.digits, groups, ask, depths=depths)
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest dictionaries that hold so many needles: one for each occurrence."""
+        """Return the fewest dictionaries that can hold the needles: one for each occurrence."""
         return max(1, num_needles) * self.occurrences

@@ -22,7 +22,7 @@ _ABBREVIATION = re.compile(
 def sentences(text: str) -> list[str]:
     """Split a text on one line into sentences; joined by spaces they are the text again.
 
-    It splits too seldom rather than too often: an initial, or an abbreviation it knows, ends no sentence.
+    It splits too seldom rather than too often: initials and the abbreviations it knows end no sentence.
     """
     found, start = [], 0
     for match in _END.finditer(text):
@@ -36,9 +36,9 @@ def sentences(text: str) -> list[str]:
 def support(text: str, question: Question) -> str:
     """Return the sentence of a passage that answers a question, or "" where no sentence holds an answer.
 
-    Of the sentences that hold an accepted answer as whole words, it is the one that shares most words of
-    more than three letters with the question, the first of equals. The choice is ours: SQuAD marks where
-    each answer stands, but the embedded copy and most users' files do not.
+    Of the sentences that contain an accepted answer as whole words, it is the one that shares the most words of
+    more than three letters with the question, the first if tied. The choice is ours: SQuAD marks where each
+    answer is, but the embedded copy and most users' files do not.
     """
     answers = [f" {normalize(answer)} " for answer in question.accepted]
     wanted = _words(normalize(question.text))
@@ -50,7 +50,7 @@ def support(text: str, question: Question) -> str:
     return best
 
 
-@lru_cache(maxsize=64)  # the questions of a passage come one after the other
+@lru_cache(maxsize=64)  # all questions of a passage come in succession
 def _normalized(text: str) -> list[tuple[str, str]]:
     return [(sentence, normalize(sentence)) for sentence in sentences(text)]
 

@@ -1,8 +1,8 @@
 """Simple dictionary key-value retrieval (arXiv 2406.19292, section 3.1), with any number of needles.
 
-The paper asks one question of each prompt. Here K gold pairs live in one haystack, so every gold key
-is unique by construction: excluding only one key, as the official generator does, would leave most
-3-digit keys ambiguous in a long haystack.
+The paper asks one question per prompt. Here one haystack holds K gold pairs, so every gold key is unique
+by construction: excluding only one key, as the official generator does, would leave most 3-digit keys
+ambiguous in a long haystack.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ class SimpleDict:
         *,
         depths: Sequence[float] | None = None,
     ) -> Draft:
-        """Draw `capacity` dictionaries with `num_needles` gold pairs, each in its own while there are enough.
+        """Draw `capacity` dictionaries with `num_needles` gold pairs, spread over as many dictionaries as possible.
 
         Raises:
-            UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
+            UserError: If there are too few dictionaries for the needles, or the numbers run out.
         """
         (draft,) = self.drafts([rng], capacity, num_needles, depths=depths)
         return draft
@@ -73,13 +73,13 @@ class SimpleDict:
         *,
         depths: Sequence[float] | None = None,
     ) -> list[Draft]:
-        """Draw what `draft` draws from each generator; what is done to arrays is done once for all.
+        """Draw from each generator what `draft` would; array operations are done once for all of them.
 
         Raises:
-            UserError: If so many needles do not fit so few dictionaries, or the numbers run out.
+            UserError: If there are too few dictionaries for the needles, or the numbers run out.
         """
         self._check(capacity, num_needles)
-        # A row of draws for each dictionary, so that more of them do not change the first.
+        # One row of draws per dictionary, so that drawing more dictionaries does not change the first ones.
         draws = np.empty((len(rngs), capacity, 1 + 2 * self._width))
         drawn = [self._draw(rng, out, num_needles, depths) for rng, out in zip(rngs, draws, strict=True)]
         sizes = dictionaries.choose(draws[..., 0], self.keys_per_dict)
@@ -132,7 +132,7 @@ class SimpleDict:
         return arrange
 
     def min_items(self, num_needles: int) -> int:
-        """Return the fewest dictionaries that hold so many needles."""
+        """Return the fewest dictionaries that can hold the needles."""
         return max(1, -(-num_needles // self.keys_per_gold))
 
     @property
@@ -142,7 +142,7 @@ class SimpleDict:
     def _check(self, num_items: int, num_needles: int) -> None:
         dictionaries.check_seats("simple_dict", num_items, num_needles, self.keys_per_gold, self.keys_per_dict)
         dictionaries.check_clashes(self.key_digits, self._width)
-        # Gold values avoid the gold keys, and every distractor avoids both, with room to draw.
+        # Gold values avoid the gold keys, and distractors avoid both; the factor of 2 leaves room to draw.
         needed = 2 * (2 * num_needles + self._width)
         dictionaries.check_numbers("key_digits", self.key_digits, num_needles, needed)
         dictionaries.check_numbers("value_digits", self.value_digits, num_needles, needed)

@@ -45,10 +45,10 @@ FORMATS = {
 
 
 def make_format(name: str) -> Format:
-    """Return the format of a name.
+    """Return the format with this name.
 
     Raises:
-        UserError: If there is none; names those there are.
+        UserError: If there is none; lists those there are.
     """
     if name not in FORMATS:
         raise UserError(f"there is no format {name!r}. Known: {', '.join(FORMATS)}.")

@@ -1,4 +1,4 @@
-"""What an export format is: how some haystacks become files, and what is written when all are there."""
+"""What an export format is: how haystacks become shards, and what is written once all shards exist."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Some haystacks as a format writes them. It depends on the dataset and their indices alone."""
+    """Some haystacks as a format writes them; depends only on the dataset and their indices."""
 
     rows: int
     contents: Mapping[str, bytes | memoryview]
@@ -23,7 +23,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A dataset of which all shards are written."""
+    """A dataset whose shards are all written."""
 
     data: SyntheticDataset
     settings: Mapping[str, Any]
@@ -32,7 +32,7 @@ class Whole:
     """The files of each shard by extension, in order."""
 
     def joined(self, extension: str) -> Iterator[bytes]:
-        """Yield the content of all shards' files of an extension, one behind the other."""
+        """Yield the contents of all shards' files with this extension, one after the other."""
         for shard in self.shards:
             with shard[extension].open("rb") as file:
                 while chunk := file.read(CHUNK):
@@ -58,14 +58,14 @@ class Format:
     summary: str
     """One line for `needlework list formats`."""
     extensions: tuple[str, ...]
-    """Of the files of a shard."""
+    """Extensions of a shard's files."""
     write: Callable[[SyntheticDataset, range], Shard]
-    """Turns the haystacks of some indices into a shard."""
+    """Turns the haystacks of a range of indices into a shard."""
     finish: Callable[[Whole], Files] = _nothing
     """Makes the files that need all shards: a trainer's configuration, or the one file of all rows."""
     joined: bool = False
-    """Whether the shards are only parts of what `finish` makes, and go when that is written."""
+    """Whether the shards are only intermediate parts of what `finish` makes, deleted once that is written."""
     configures: bool = False
-    """Whether `finish` makes a trainer's configuration, of the recipe's training settings."""
+    """Whether `finish` makes a trainer's configuration from the recipe's training settings."""
     check: Callable[[SyntheticDataset], None] = _anything
-    """Refuses beforehand what the format's consumer would not take."""
+    """Rejects, before anything is written, data that the format's consumer would not accept."""

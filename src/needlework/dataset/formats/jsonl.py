@@ -1,4 +1,4 @@
-"""Chats as JSON, one a line."""
+"""Chats as JSON, one per line."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def messages(data: SyntheticDataset, indices: range) -> Shard:
 def prompt_completion(data: SyntheticDataset, indices: range) -> Shard:
     """Write `{"prompt": [system, user], "completion": [assistant]}`; conversations as `messages`.
 
-    TRL trains on the whole of a completion, so the questions of a conversation cannot be in one.
+    TRL trains on the whole completion, so it cannot hold the questions of a conversation.
     """
     if data.renderer.conversation:
         return messages(data, indices)
     thinks = "enable_thinking" in str(data.renderer.tokenizer.chat_template)
-    # TRL renders each row with these. The prompt then ends behind the empty thought, as it does when it is asked.
+    # TRL renders each row with these, so that the prompt ends after the empty thinking block, as at inference.
     options = ', "chat_template_kwargs": {"enable_thinking": false}' if thinks else ""
     return _lines(
         data, indices, lambda chat: f'{{"prompt": [{", ".join(chat[:-1])}], "completion": [{chat[-1]}]{options}}}\n'
@@ -42,9 +42,9 @@ def _lines(data: SyntheticDataset, indices: range, line: Callable[[Chat], str]) 
 
 
 def _chats(haystack: Haystack, renderer: Renderer) -> Iterator[Chat]:
-    """Yield a chat for each needle, or the one conversation of all."""
+    """Yield a chat for each needle, or a single conversation of all of them."""
     system = [] if renderer.system is None else [_message("system", _quote(renderer.system))]
-    # Most of a message is the context, which is escaped once for all needles.
+    # Most of a message is the context, so it is escaped once for all needles.
     context = haystack.context
     beginning = _quote(context + "\n\n" if context else "")[:-1]
     asked = [

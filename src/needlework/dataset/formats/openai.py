@@ -1,6 +1,6 @@
-"""Chats for OpenAI's finetuning, checked by its documented rules before anything is uploaded.
+"""Chats for OpenAI finetuning, checked against its documented rules before anything is uploaded.
 
-The rules are those of OpenAI's guide to supervised finetuning and of its cookbook's check of chat data.
+The rules come from OpenAI's supervised finetuning guide and from the chat data check in its cookbook.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import DataError, UserError
 
 SYSTEM = "Write a response that appropriately completes the request."
-"""The system message that the paper gives OpenAI's models."""
+"""The system message that the paper uses for OpenAI's models."""
 
 MIN_EXAMPLES = 10
 MAX_TOKENS = 65_536
-"""Of one example; longer ones are cut off, and with them the answer."""
+"""Per example; longer ones are truncated, which cuts off the answer."""
 GPT_35_MAX_TOKENS = 16_385
 MAX_BYTES = 512 * 10**6
-"""Of one uploaded file."""
+"""Per uploaded file."""
 ROLES = ("system", "user", "assistant")
 KEYS = {"role", "content", "name", "weight"}
 
 
 def check(data: SyntheticDataset) -> None:
-    """Refuse too few examples and too long ones.
+    """Refuse too few or too long examples.
 
     Raises:
-        UserError: Says which number is wrong.
+        UserError: If there are too few or they may be too long; names the setting to change.
     """
     examples = len(data) * (1 if data.renderer.conversation else data.num_needles)
     if examples < MIN_EXAMPLES:
@@ -42,7 +42,7 @@ def check(data: SyntheticDataset) -> None:
 
 
 def max_tokens(model: str) -> int:
-    """Return how many tokens of an example OpenAI trains a model on."""
+    """Return how many tokens of each example OpenAI trains a model on."""
     return GPT_35_MAX_TOKENS if model.startswith(("gpt-3.5", "gpt-35")) else MAX_TOKENS
 
 
@@ -52,10 +52,10 @@ def finish(whole: Whole) -> Files:
 
 
 def validated(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Pass lines of JSON on while they keep OpenAI's rules.
+    """Pass lines of JSON through as long as they follow OpenAI's rules.
 
     Raises:
-        DataError: If one does not, or the file is too large or has too few.
+        DataError: If a line breaks them, or the file is too large or has too few lines.
     """
     examples = size = 0
     for examples, line in enumerate(lines, start=1):

@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 GROUP_TOKENS = 1 << 18
-"""A row group holds about so many tokens: small enough to stay in the processor's cache."""
+"""Approximate size of a row group: small enough to stay in the CPU cache."""
 
 
 def write(data: SyntheticDataset, indices: range) -> Shard:
-    """Write the columns `input_ids`, `labels` and `needle_spans`, of which each row holds a list.
+    """Write the columns `input_ids`, `labels` and `needle_spans`, with a list in each row.
 
-    Plain ids and LZ4 labels are the fastest of what every reader takes; most of the time goes into Parquet's
-    list levels. A dictionary or a compression of the ids costs a quarter more and up to twice as much.
+    Plain ids and LZ4 labels are the fastest encoding that every reader supports; most of the time goes into Parquet's
+    list levels. A dictionary or compression for the ids would take 25 to 100 % longer.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     integers = _list_of(pa.int32())
     kinds = {"input_ids": integers, "labels": integers, "needle_spans": _list_of(integers)}
-    # Nothing is ever missing; saying so saves a level.
+    # Nothing is ever null; declaring that saves a level.
     schema = pa.schema([pa.field(name, kind, nullable=False) for name, kind in kinds.items()])
     options = {"use_dictionary": False, "write_statistics": False, "compression": {"labels.list.element": "lz4"}}
     sink, count = pa.BufferOutputStream(), 0
@@ -68,7 +68,7 @@ def _table(rows: list[Encoded], schema: pa.Schema) -> pa.Table:
 
 
 def _lists(lengths: Iterable[int], values: pa.Array) -> pa.ListArray:
-    """Cut values into lists of given lengths, without a Python object for each value."""
+    """Cut values into lists of the given lengths, without creating a Python object for each value."""
     import pyarrow as pa
 
     ends = np.cumsum(np.fromiter(lengths, dtype=np.int32), dtype=np.int32)

@@ -1,7 +1,7 @@
-"""What Axolotl and LLaMA-Factory need besides the rows: a configuration that trains on the answers only.
+"""What Axolotl and LLaMA-Factory need in addition to the rows: a configuration that trains on the answers only.
 
-Both are begun from the dataset's folder. They take the recipe's training settings as they are; the batch size
-counts rows. Their own defaults would cut long rows off, or drop them.
+Both are started from the dataset's folder. They use the recipe's training settings unchanged; the batch size
+counts rows. Their own defaults would truncate long rows, or drop them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from needlework.models import embedded
 from needlework.models.families import PROJECTIONS
 
 MARGIN = 64
-"""Tokens that a trainer's own rendering may need beyond ours, such as the newline behind the end of turn."""
+"""Tokens that a trainer's own rendering may need beyond ours, such as the newline after the end of turn."""
 
 
 def check(data: SyntheticDataset) -> None:
@@ -96,7 +96,7 @@ def llamafactory(whole: Whole) -> Files:
         "do_train": True,
         "dataset_dir": ".",
         "dataset": "needlework",
-        # Without a name it takes the template from the tokenizer.
+        # Without a name, the template comes from the tokenizer.
         "template": None,
         "enable_thinking": False,
         "train_on_prompt": False,
@@ -117,7 +117,7 @@ def llamafactory(whole: Whole) -> Files:
         "seed": whole.settings["seed"],
     }
     if train["trainable"] == "attention":
-        # Of all layers: more than any model has.
+        # All layers: more than any model has.
         config |= {
             "finetuning_type": "freeze",
             "freeze_trainable_modules": "self_attn",
@@ -139,7 +139,7 @@ def llamafactory(whole: Whole) -> Files:
 
 
 def _schedule(train: Mapping[str, Any]) -> str:
-    """Return the schedule's name in transformers, whose `constant` knows no warm-up."""
+    """Return the schedule's name in transformers, whose `constant` has no warm-up."""
     schedule = str(train["schedule"])
     return "constant_with_warmup" if schedule == "constant" and train["warmup_steps"] else schedule
 
@@ -153,12 +153,12 @@ def _model(whole: Whole) -> str:
     if name == embedded.NAME:
         return embedded.HUB
     folder = Path(name).expanduser()
-    # The trainer is begun from another folder.
+    # The trainer is started from another folder.
     return str(folder.resolve()) if folder.is_dir() else name
 
 
 def _end_of_turn(whole: Whole) -> str:
-    """Return what the chat template writes behind an answer."""
+    """Return what the chat template writes after an answer."""
     haystack = whole.data[0]
     needle = haystack.needles[0]
     return whole.data.renderer.completion(haystack, needle).rpartition(needle.answer)[2].strip()
