@@ -251,7 +251,7 @@ def test_files_without_a_manifest_are_completed_if_they_are_ours_and_else_not_to
     assert few() == first
     manifest.unlink()
     path.write_text("the script's own")
-    with pytest.raises(DataError, match=f"{path} was made otherwise, and no manifest explains it"):
+    with pytest.raises(DataError, match=f"{path} differs from what this command writes, and no manifest"):
         few()
     assert path.read_text() == "the script's own"
     manifest.write_text("{}")

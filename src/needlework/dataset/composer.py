@@ -103,8 +103,8 @@ class Composer:
             return True
         if sized.table.uses > FIRST_CHECKED:
             raise DataError(
-                f"sample {index} of {draft.task} is tokenized in another way than the {sized.table.uses - 1} before "
-                f"it let expect. Please report the tokenizer; until then, use another."
+                f"sample {index} of {draft.task} is tokenized differently from what the {sized.table.uses - 1} samples "
+                f"before it suggested. Please report this tokenizer; until it is fixed, use another."
             )
         self._refuse(draft)
         return False

@@ -59,7 +59,7 @@ def _check_not_evaluated(path: Path, line: int, haystack: Haystack) -> None:
         if found := _evaluated().intersection(" ".join(part.split()) for part in (text, *text.splitlines())):
             raise DataError(
                 f"{path}, line {line}: {place} holds a paragraph of the embedded evaluation text "
-                f"({min(found)[:40]!r}). Remove it: who trains on it can no longer evaluate."
+                f"({min(found)[:40]!r}). Remove it: a model trained on it cannot be evaluated on it."
             )
 
 

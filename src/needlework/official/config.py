@@ -36,7 +36,7 @@ def _ascending(bounds: tuple[int, int]) -> tuple[int, int]:
 
 def _file_name(text: str) -> str:
     if not re.fullmatch(r"\w[\w.+-]*", text):
-        raise ValueError("names of files begin with it, so give letters and digits, and . + - or _ behind the first")
+        raise ValueError("file names begin with it, so use letters and digits, and . + - or _ after the first")
     return text
 
 
@@ -50,7 +50,7 @@ class DictData(Section):
     gold_dict_size: PositiveInt
     dict_size_range: Range
     gold_key_idx: Literal[-1]
-    """Where the gold key stands in its dictionary; -1 is at random, as in all configurations known."""
+    """Place of the gold key in its dictionary; -1 is random, as in all known configurations."""
     subkey_size_range: Range
     val_size_range: Range
     subkey_param: Literal["numerical"]
@@ -108,7 +108,7 @@ class Config(Section):
     frac_0: Fraction
     """Share of the samples of a split whose gold dictionary is put first."""
     frac_top5: Fraction
-    """Share of those where it is put anywhere in the front."""
+    """Share of the samples of a split whose gold dictionary is put anywhere in the front."""
     alias: Annotated[str, AfterValidator(_file_name)]
     """Beginning of the names of the files."""
     name_str: str = ""

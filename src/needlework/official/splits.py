@@ -211,7 +211,10 @@ def _write(split: Split, folder: Path, report: Callable[[], None]) -> dict[str, 
         report()
     content, path = "".join(lines).encode(), folder / split.file
     if path.exists() and path.read_bytes() != content:
-        raise DataError(f"{path} was made otherwise, and no manifest explains it. Give another --output, or delete it.")
+        raise DataError(
+            f"{path} differs from what this command writes, and no manifest explains it. "
+            f"Give another --output, or delete it."
+        )
     write_chunks(path, [content])
     return {
         "bytes": len(content),

@@ -34,7 +34,7 @@ class Pieces:
     """
 
     rows: Integers
-    """Shape [rows, pieces of the longest], from the piece behind the item's name to its last number."""
+    """Shape [rows, pieces of the longest], from the piece after the item's name to its last number."""
     fragments: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -94,7 +94,7 @@ class Draft:
     first: str | None = None
     last: str | None = None
     unordered: bool = False
-    """Whether a row behind the gold ones may take another's place, to fill a budget better."""
+    """Whether rows other than the gold ones may swap places, to fill a budget better."""
 
     def exchange(self, row: int, other: int) -> Draft:
         """Return the draft with two rows of text swapped."""

@@ -36,7 +36,7 @@ def check(data: SyntheticDataset) -> None:
         raise UserError(f"OpenAI takes no fewer than {MIN_EXAMPLES} examples, not {examples}. Raise data.haystacks.")
     if data.max_tokens > MAX_TOKENS:
         raise UserError(
-            f"OpenAI cuts examples off behind {MAX_TOKENS} tokens, and with them the answer. "
+            f"OpenAI truncates examples after {MAX_TOKENS} tokens, which would cut off the answer. "
             f"Lower data.max_tokens from {data.max_tokens}."
         )
 
