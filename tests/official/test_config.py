@@ -101,7 +101,7 @@ def test_tags_that_could_run_code_are_refused_and_run_nothing(tmp_path: Path, ta
         (SIMPLE.replace("numerical", "vocab"), "data_kwargs.subkey_param is 'vocab': input should be 'numerical'"),
         (SIMPLE.replace("idx: -1", "idx: 0"), "data_kwargs.gold_key_idx is 0: input should be -1"),
         (SIMPLE.replace("form2", "form3"), "prompt_name is 'form3_unshuffled_singlesk_wtemplate': string should match"),
-        (SIMPLE.replace("'simpledict", "'../simpledict"), "give letters and digits"),
+        (SIMPLE.replace("'simpledict", "'../simpledict"), "use letters and digits"),
         (MULTI.replace("prompt_shuffled: True", "prompt_shuffled: False"), "key_prompt_shuffled is False: "),
         (SIMPLE.replace("0.05", "1.5"), "frac_0 is 1.5"),
         (SIMPLE.replace("!!python/tuple [3, 4]", "!!python/tuple 3"), "expected a sequence node"),

@@ -89,6 +89,6 @@ def test_too_few_haystacks_are_refused_before_any_is_made(
 def test_examples_that_would_be_cut_off_are_refused(renderer: Renderer) -> None:
     openai.check(dataset(renderer, 10, max_tokens=65_536))
     with pytest.raises(
-        UserError, match=r"behind 65536 tokens, and with them the answer\. Lower data.max_tokens from 65537"
+        UserError, match=r"after 65536 tokens, which would cut off the answer\. Lower data.max_tokens from 65537"
     ):
         openai.check(dataset(renderer, 10, max_tokens=65_537))
