@@ -161,9 +161,12 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         y=altair.Y("minutes:Q", title="minutes to 95 % of held-out values"),
     )
     # Triangles point to where a training that was given up would have ended.
-    shapes = altair.Scale(domain=["solved", "given up, unsolved"], range=["circle", "triangle-up"])
+    shapes = {"solved": "circle", "given up, unsolved": "triangle-up"}
+    outcomes = [each for each in shapes if any(row["training"] == each for row in rows)]
+    scale = altair.Scale(domain=outcomes, range=[shapes[each] for each in outcomes])
+    legend = altair.Legend(orient="top") if len(outcomes) > 1 else None
     dots = base.mark_point(size=70, filled=True, opacity=0.7).encode(
-        shape=altair.Shape("training:N", scale=shapes, title=None, legend=altair.Legend(orient="top"))
+        shape=altair.Shape("training:N", scale=scale, title=None, legend=legend)
     )
     middle = base.mark_tick(thickness=3, width=24).encode(y="median(minutes):Q")
     header = altair.Header(labelExpr="format(datum.value, ',') + ' tokens'", labelFontSize=13)
