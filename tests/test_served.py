@@ -15,7 +15,7 @@ from needlework.errors import RecipeError
 from needlework.evaluation import build_benchmarks
 from needlework.haystack import Prediction, read
 from needlework.inference.backend import Ask, TooLongError
-from needlework.inference.openai import parts
+from needlework.inference.openai import fewest_tokens
 from needlework.recipe import Recipe
 from needlework.remote import RemoteError
 from needlework.served import Server
@@ -80,7 +80,7 @@ def test_a_server_that_cuts_numbers_off_is_found_out(service: Service, tiny: Rec
     (built,) = build_benchmarks(numbers.evaluate, numbers.seed, renderer)
     ask = Ask(built.haystacks[0], built.haystacks[0].needles[0])
     (ids,) = renderer.encode([ask.haystack.message(ask.needle)])
-    least = int(0.9 * len(ids)) if own else parts(ask)
+    least = int(0.9 * len(ids)) if own else fewest_tokens(ask)
     assert least > 0.3 * len(ids)
     service.faults["chat"].extend(Fault(200, ANSWER.replace("99", str(least - few))) for few in (0, 1))
     served.evaluate(model, Server(service.url), numbers, tmp_path / "whole")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 KEY = "OPENAI_API_KEY"
 
-OWN = 0.9
+OWN_SHARE = 0.9
 """The share of a message's tokens, counted here with the served model's tokenizer, below which a server cuts off."""
 
 
@@ -85,7 +85,7 @@ def evaluate(
     answered_by = partial(backends.describe, "openai", "openai")
 
     def prepare() -> tuple[Backend, list[Benchmark]]:
-        from needlework.inference.openai import OpenAIBackend, parts
+        from needlework.inference.openai import OpenAIBackend, fewest_tokens
 
         renderer = make_renderer(recipe.model)
         built = build_benchmarks(recipe.evaluate, recipe.seed, renderer)
@@ -100,8 +100,8 @@ def evaluate(
 
         def least(ask: Ask) -> int:
             if tokenizer != model:
-                return parts(ask)
-            return int(OWN * len(renderer.encode([ask.haystack.message(ask.needle)])[0]))
+                return fewest_tokens(ask)
+            return int(OWN_SHARE * len(renderer.encode([ask.haystack.message(ask.needle)])[0]))
 
         return OpenAIBackend(
             asking, model, system, concurrency=concurrency, requests_per_minute=per_minute, least=least

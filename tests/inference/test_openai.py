@@ -12,7 +12,7 @@ from needlework.haystack import Haystack, Needle, Prediction, read
 from needlework.inference import openai
 from needlework.inference.backend import Answer, Ask, TooLongError
 from needlework.inference.evaluate import Evaluation, evaluate
-from needlework.inference.openai import MALFORMED, OpenAIBackend, parts
+from needlework.inference.openai import MALFORMED, OpenAIBackend, fewest_tokens
 from needlework.remote import RETRIES, RemoteError, connect
 from tests.hosting import KEY, Fault, Service, error, serving
 
@@ -166,7 +166,7 @@ def test_a_server_that_cuts_prompts_off_is_found_out(service: Service, client: A
 def test_each_word_number_and_sign_is_a_token_at_least() -> None:
     needle = Needle("n", "n", "It's {122: 4548}, (once) co-op?", "", (), -1)
     # It's {122: 4548}, once) co op?; cl100k joins signs with the word behind them.
-    assert parts(Ask(Haystack("h", "own", "", (), (needle,)), needle)) == 1 + 4 + 1 + 1 + 1 + 1 + 1 + 1
+    assert fewest_tokens(Ask(Haystack("h", "own", "", (), (needle,)), needle)) == 1 + 4 + 1 + 1 + 1 + 1 + 1 + 1
 
 
 def test_so_many_prompts_are_sent_in_a_minute(service: Service, client: Any) -> None:

@@ -75,20 +75,18 @@ def compose(drafts: Sequence[tuple[Sized, int]]) -> Iterator[list[Encoded]]:
         drafts: Drafts with the same table and width, and the number of items of each.
     """
     table = drafts[0][0].table
-    arranged = [(sized.body(num_items), *sized.arrange(num_items)) for sized, num_items in drafts]
-    items, ends = _items(
-        [(sized, arrangement) for (sized, _), (_, arrangement, _) in zip(drafts, arranged, strict=True)]
-    )
+    arranged = [(sized, sized.body(num_items), *sized.arrange(num_items)) for sized, num_items in drafts]
+    items, ends = _items([(sized, arrangement) for sized, _, arrangement, _ in arranged])
     parts: list[Tokens] = []
     stop = 0
-    for body, _, tails in arranged:
+    for _, body, _, tails in arranged:
         start, stop = stop, stop + body
         for tail, _ in tails:
             parts += table.head, items[start:stop], tail
     ids = np.concatenate(parts)
     labels = np.full(len(ids), IGNORED, dtype=np.int32)
     first = stop = 0
-    for body, arrangement, tails in arranged:
+    for _, body, arrangement, tails in arranged:
         rows = []
         for needle, (tail, answer) in zip(arrangement.needles, tails, strict=True):
             start, stop = stop, stop + len(table.head) + body + len(tail)

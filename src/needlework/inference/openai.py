@@ -25,7 +25,7 @@ PART = re.compile(r"[^\W\d_]+('[^\W\d_]+)?|\d+|[^\w\s]+(?![^\W\d_])")
 """What is a token at least: a word, a number, and punctuation that is not the beginning of a word."""
 
 
-def parts(ask: Ask) -> int:
+def fewest_tokens(ask: Ask) -> int:
     """Return the fewest tokens that a message has with any tokenizer."""
     return sum(1 for _ in PART.finditer(ask.haystack.message(ask.needle)))
 
@@ -56,7 +56,7 @@ class OpenAIBackend:
         *,
         concurrency: int = 8,
         requests_per_minute: float | None = None,
-        least: Callable[[Ask], int] = parts,
+        least: Callable[[Ask], int] = fewest_tokens,
     ) -> None:
         self.client = client
         self.model = model
