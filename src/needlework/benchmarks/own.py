@@ -16,6 +16,9 @@ from needlework.matching import normalize
 
 TITLES = {"contained": "Own haystacks", "exact": "Own haystacks, exact"}
 
+TYPED = "'-\N{MODIFIER LETTER APOSTROPHE}"
+"""Marks that texts write in several forms, as in 2019-2021: with one of these, or with a typographic one."""
+
 
 def build(*, file: str, haystacks: int | None, max_new_tokens: int, seed: int) -> Benchmark:
     """Ask the needles of a file.
@@ -56,8 +59,13 @@ def _normalize(text: str) -> str:
     """Normalise as SQuAD does, whose punctuation is ASCII's and goes from within numbers, too: 9.50 would be 950."""
     # An accent may be a character of its own, as in files from macOS, or a part of its letter, as models write it.
     text = without_separators(unicodedata.normalize("NFC", text))
-    spaced = "".join(each if each.isascii() or unicodedata.category(each)[0] not in "PS" else " " for each in text)
+    spaced = "".join(" " if _apart(each) else each for each in text)
     return normalize(re.sub(r"(?<=\d)[.,](?=\d)", "\N{MIDDLE DOT}", spaced))
+
+
+def _apart(character: str) -> bool:
+    """Return whether what stands on its two sides are two words."""
+    return character in TYPED or (not character.isascii() and unicodedata.category(character)[0] in "PS")
 
 
 def place(haystack: Haystack, needle: Needle) -> str:
