@@ -16,6 +16,7 @@ from needlework.evaluation import build_benchmarks
 from needlework.haystack import Prediction, read
 from needlework.inference.backend import Ask, TooLongError
 from needlework.inference.openai import fewest_tokens
+from needlework.progress import Silent
 from needlework.recipe import Recipe
 from needlework.remote import RemoteError
 from needlework.served import Server
@@ -44,6 +45,18 @@ def test_a_served_model_is_measured(service: Service, tiny: Recipe, tmp_path: Pa
     assert (entry["n"], entry["output_tokens"], entry["answered_by"]["backend"]) == (8, 16, "openai")
     assert {body["model"] for _, body in service.bodies} == {"their-model"}
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize(("empty", "warned"), [(8, True), (5, True), (4, False)])
+def test_answers_that_are_mostly_empty_are_pointed_out(
+    service: Service, tiny: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: int, warned: bool
+) -> None:
+    replies = iter([""] * empty + ["two words"] * (8 - empty))
+    service.reply = lambda body: next(replies)
+    said: list[str] = []
+    monkeypatch.setattr(Silent, "say", lambda self, text: said.append(text))
+    served.evaluate("m", Server(service.url, concurrency=1), tiny, tmp_path)
+    assert any(f"{empty} of 8 answers are empty. A model that reasons" in text for text in said) == warned
 
 
 def test_without_being_told_no_answer_of_another_folder_is_taken(

@@ -133,6 +133,13 @@ def _ask(
     seconds = time.perf_counter() - start
     if result.kept:
         progress.say(f"  {result.kept} of {len(result.predictions)} answers are reused from earlier runs")
+    empty = sum(not each.output.strip() for each in result.predictions)
+    if 2 * empty > len(result.predictions):
+        # They are wrong answers, but mostly for a reason that is no lack of knowledge.
+        progress.say(
+            f"  {empty} of {len(result.predictions)} answers are empty. A model that reasons before it answers "
+            "needs a larger max_new_tokens, or a setting of its server that turns that off."
+        )
     return _entry(benchmark, result, seconds) | further
 
 

@@ -107,7 +107,7 @@ def explained(client: OpenAI) -> Iterator[None]:
     except APITimeoutError:
         raise RemoteError(f"{name} did not answer in time. Try again later.", refused=False) from None
     except APIConnectionError as error:
-        reason = _clean(str(error.__cause__ or error), client)
+        reason = _clean(str(error.__cause__ or error), client).rstrip(".")
         raise RemoteError(
             f"{name} cannot be reached: {reason}. Check the network and --base-url.", refused=False
         ) from None
