@@ -253,9 +253,9 @@ def _record(measure: Measure, folder: Path, progress: Progress) -> dict[str, Any
 
     start = time.perf_counter()
     with progress.bar(f"  {measure.name}") as update:
-        means = record(measure, _measurements(folder, measure.name), update)
+        count, means = record(measure, _measurements(folder, measure.name), update)
     seconds = round(time.perf_counter() - start, 1)
-    return {"title": measure.title, "n": measure.count, "seconds": seconds, "means": means}
+    return {"title": measure.title, "n": count, "seconds": seconds, "means": means}
 
 
 def _saved(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:

@@ -15,13 +15,14 @@ def measured() -> Iterator[Measurement]:
     yield Measurement("b", "g", {"loss": 0.5})
 
 
-def test_measurements_are_written_and_their_means_returned(tmp_path: Path) -> None:
+def test_measurements_are_written_and_counted_and_their_means_returned(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    means = record(Measure("m", "M", measured, 2), tmp_path / "m.jsonl", lambda done, total: seen.append((done, total)))
+    # A third could not be measured.
+    found = record(Measure("m", "M", measured, 3), tmp_path / "m.jsonl", lambda done, total: seen.append((done, total)))
     lines = [json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines()]
     assert lines[0] == {"id": "a", "group": "g", "values": {"loss": 0.123457, "other": 1.0}}
-    assert means == {"loss": 0.311729, "other": 1.0}
-    assert seen == [(0, 2), (1, 2), (2, 2)]
+    assert found == (2, {"loss": 0.311729, "other": 1.0})
+    assert seen == [(0, 3), (1, 3), (2, 3)]
 
 
 def test_a_number_that_is_not_finite_is_refused_where_it_arises(tmp_path: Path) -> None:

@@ -33,11 +33,11 @@ class Measure:
     """What the numbers are, for tables and charts."""
     measurements: Callable[[], Iterator[Measurement]]
     count: int
-    """How many there are."""
+    """The most that there are: what cannot be measured on a needle is left out."""
 
 
-def record(measure: Measure, path: Path, update: Callable[[int, int], None]) -> dict[str, float]:
-    """Measure, write the measurements as JSONL, and return the mean of each value.
+def record(measure: Measure, path: Path, update: Callable[[int, int], None]) -> tuple[int, dict[str, float]]:
+    """Measure, write the measurements as JSONL, and return how many there are and the mean of each value.
 
     A file that is there is not measured again: it appears when all is measured.
 
@@ -63,7 +63,8 @@ def record(measure: Measure, path: Path, update: Callable[[int, int], None]) -> 
             update(len(lines), measure.count)
         write_text(path, "".join(lines))
     found: dict[str, list[float]] = {}
-    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    for line in lines:
         for name, value in json.loads(line)["values"].items():
             found.setdefault(name, []).append(value)
-    return {name: round(float(np.mean(each)), 6) for name, each in found.items()}
+    return len(lines), {name: round(float(np.mean(each)), 6) for name, each in found.items()}
