@@ -20,14 +20,14 @@ def main() -> None:
     parser.add_argument("--haystacks", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--longest", type=float, default=6.0, help="seconds until a kill, at most")
-    told = parser.parse_args()
+    args = parser.parse_args()
     command = [sys.executable, "-m", "needlework", "generate", "simple_dict", "--max-tokens", "256", "--needles", "1"]
-    command += ["--num-haystacks", str(told.haystacks), "--workers", str(told.workers), "--format", told.format]
+    command += ["--num-haystacks", str(args.haystacks), "--workers", str(args.workers), "--format", args.format]
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = Path(folder, "whole"), Path(folder, "killed")
         subprocess.run([*command, "--output", str(whole)], check=True, capture_output=True)
         kills = 0
-        while not finishes([*command, "--output", str(killed)], random.uniform(1, told.longest)):
+        while not finishes([*command, "--output", str(killed)], random.uniform(1, args.longest)):
             kills += 1
         names = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
         same = names == sorted(path.relative_to(killed) for path in killed.rglob("*") if path.is_file())

@@ -51,11 +51,11 @@ def main() -> None:
     parser.add_argument("--rate", type=float)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--most", type=int, default=MOST, help="haystacks after which a training is given up")
-    told = parser.parse_args()
-    if told.what == "one":
-        one(told.output, told.tokens, told.needles[0], told.rate, told.seed, told.most)
-    elif told.what == "run":
-        study(told.output, told.tokens, told.needles, told.most)
+    args = parser.parse_args()
+    if args.what == "one":
+        one(args.output, args.tokens, args.needles[0], args.rate, args.seed, args.most)
+    elif args.what == "run":
+        study(args.output, args.tokens, args.needles, args.most)
     else:
         show(RESULTS.with_suffix(".png"))
 
@@ -85,8 +85,8 @@ def haystacks(output: Path, tokens: int, needles: int, rate: float, seed: int, m
     if row is None and most > 0:
         folder = output / "_".join(wanted.values())
         command = [sys.executable, "-m", "speed.time_to_solve", "one", "--output", str(folder)]
-        told = {"--tokens": tokens, "--needles": needles, "--rate": rate, "--seed": seed, "--most": most}
-        subprocess.run([*command, *(str(part) for pair in told.items() for part in pair)], check=True)
+        options = {"--tokens": tokens, "--needles": needles, "--rate": rate, "--seed": seed, "--most": most}
+        subprocess.run([*command, *(str(part) for pair in options.items() for part in pair)], check=True)
         row = wanted | json.loads((folder / "solved.json").read_text())
         with RESULTS.open("a", newline="") as file:
             csv.writer(file).writerow(row.values())
@@ -116,8 +116,8 @@ def one(folder: Path, tokens: int, needles: int, rate: float, seed: int, most: i
     renderer, task = Renderer(load_tokenizer("smollm2-135m")), make_task("simple_dict", {})
     data = SyntheticDataset(task, most, needles, tokens, renderer, seed=seed)
     asked = SyntheticDataset(task, HELD_OUT // ASKED_OF_EACH, ASKED_OF_EACH, tokens, renderer, seed=APART)
-    told = Train(learning_rate=rate, batch_size=BATCH, epochs=1, checkpoint_steps=CHECK)
-    settings = TrainSettings(**told.model_dump(exclude={"check"}), precision=PRECISION, seed=seed)
+    train = Train(learning_rate=rate, batch_size=BATCH, epochs=1, checkpoint_steps=CHECK)
+    settings = TrainSettings(**train.model_dump(exclude={"check"}), precision=PRECISION, seed=seed)
     held_out = HeldOut(asked, steps=CHECK, target=TARGET)
     finetune(load_model("smollm2-135m"), renderer, data, settings, folder, print, held_out)
     summary = json.loads((folder / "summary.json").read_text())

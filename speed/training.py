@@ -90,8 +90,8 @@ def our_steps(tokens: int, needles: int, precision: Precision) -> list[float]:
     from needlework.train.trainer import finetune
 
     data, renderer = _haystacks(tokens, needles)
-    told = Train(learning_rate=1e-5, batch_size=1, epochs=1, checkpoint_steps=1000)
-    settings = TrainSettings(**told.model_dump(exclude={"check"}), precision=precision, seed=0)
+    train = Train(learning_rate=1e-5, batch_size=1, epochs=1, checkpoint_steps=1000)
+    settings = TrainSettings(**train.model_dump(exclude={"check"}), precision=precision, seed=0)
     ends = [0.0]
     with tempfile.TemporaryDirectory() as folder:
         report = lambda row: ends.append(row["seconds"])  # noqa: E731

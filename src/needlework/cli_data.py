@@ -13,7 +13,7 @@ import typer
 from needlework.errors import RecipeError, UserError
 
 if TYPE_CHECKING:
-    from needlework.looking.inspection import Again
+    from needlework.looking.inspection import Regenerated
     from needlework.recipe import Recipe
 
 Source = Annotated[
@@ -75,7 +75,7 @@ def inspect(folder: Annotated[Path, typer.Argument(help="Folder of a finished da
 
     progress = Terminal()
 
-    def dataset(settings: Mapping[str, Any]) -> Again:
+    def dataset(settings: Mapping[str, Any]) -> Regenerated:
         if "official" in settings:
             return official.samples(settings)
         recipe = recipes.of_dataset(settings)

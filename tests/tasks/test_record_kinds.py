@@ -67,7 +67,7 @@ def test_prose_tells_every_value_once(kind: Kind) -> None:
         made = record(kind, seed)
         text = prose(made, draws)
         for name in (*kind.shared, *kind.asked):
-            if made.told.count(made.values[name]) == 1:
+            if made.text.count(made.values[name]) == 1:
                 assert text.lower().count(made.values[name].lower()) == 1, text
 
 

@@ -36,7 +36,7 @@ WIDTH = 40
 Numbers = npt.NDArray[np.int64]
 
 
-class Again(Protocol):
+class Regenerated(Protocol):
     """A dataset regenerated from the settings in its manifest."""
 
     def __getitem__(self, index: int, /) -> Haystack: ...
@@ -101,7 +101,7 @@ class Inspection:
 
 def inspect(
     folder: Path,
-    dataset: Callable[[Mapping[str, Any]], Again],
+    dataset: Callable[[Mapping[str, Any]], Regenerated],
     report: Callable[[int, int], None] = lambda done, total: None,
     name: str = MANIFEST,
 ) -> Inspection:
@@ -138,7 +138,7 @@ def inspect(
         raise DataError(f"{folder} has {len(lengths):,} rows, but its manifest says {total:,}. Generate it again.")
     try:
         data = dataset(manifest["settings"])
-        sample = _made_again(data, chosen, per_haystack, kept, lambda done: report(total + done, total + len(wanted)))
+        sample = _regenerate(data, chosen, per_haystack, kept, lambda done: report(total + done, total + len(wanted)))
     except UserError as error:
         sample = Sample(fault=str(error))
     return Inspection(
@@ -153,8 +153,8 @@ def inspect(
     )
 
 
-def _made_again(
-    data: Again,
+def _regenerate(
+    data: Regenerated,
     indices: list[int],
     per_haystack: int,
     kept: Mapping[int, Row],
@@ -166,7 +166,7 @@ def _made_again(
         haystack, rows = data[index], data.encoded(index)
         if len(rows) != per_haystack:
             return Sample(
-                fault=f"haystack {index} has {per_haystack} rows there, but {len(rows)} when it is made again."
+                fault=f"haystack {index} has {per_haystack} rows there, but {len(rows)} when it is regenerated."
             )
         for number, row in enumerate(rows, start=index * per_haystack):
             if not _agree(kept[number], row, haystack, number % per_haystack):
@@ -216,7 +216,7 @@ def table(inspection: Inspection) -> Group:
         what = "Depth, tokens, fill and supervised share"
     else:
         what = "Depth"
-    note = f"{what}: from {sample.haystacks:,} haystacks, evenly spaced and made again from the manifest's settings."
+    note = f"{what}: from {sample.haystacks:,} haystacks, evenly spaced and regenerated from the manifest's settings."
     return Group(*parts, Text(), Text(note, style="dim"))
 
 

@@ -82,9 +82,9 @@ def draft_prose(
     lockers = rng.choice(LOCKERS, num_needles, replace=False).tolist()
     codes = (CODES.start + rng.choice(len(CODES), num_needles, replace=False)).tolist()
     draws, start = rng.random(num_needles), rng.random()
-    told = _codes(lockers[0], codes) if one_locker else [*map(_code, lockers, codes)]
+    inserted = _codes(lockers[0], codes) if one_locker else [*map(_code, lockers, codes)]
     prose = islice(_prose(text, start, codes), capacity - num_needles)
-    contents = [*(as_text(sentence) for sentence, _, _ in told), *prose]
+    contents = [*(as_text(sentence) for sentence, _, _ in inserted), *prose]
 
     def arrange(num_items: int) -> Arrangement:
         if num_items > len(contents):
@@ -95,7 +95,7 @@ def draft_prose(
         places = place(draws, num_items, depths)
         asked = tuple(
             Asked(question, answer, (str(code),), at)
-            for (_, question, answer), code, at in zip(told, codes, places, strict=True)
+            for (_, question, answer), code, at in zip(inserted, codes, places, strict=True)
         )
         return Arrangement(num_items, places, asked)
 

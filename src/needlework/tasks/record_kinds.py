@@ -51,7 +51,7 @@ class Record:
         return (self.kind.name, *(self.values[name] for name in self.kind.identity))
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
         """All its values, one per line."""
         return "\n".join(self.values.values())
 

@@ -100,7 +100,7 @@ class _Families:
             name = pick(draws, tuple(record.kind.asked))
             answer = record.values[name]
             # The answer must occur once in its own record and in none before it; those after it avoid it.
-            new = record.told.count(answer) == 1 and all(answer not in other.told for other in self.records)
+            new = record.text.count(answer) == 1 and all(answer not in other.text for other in self.records)
             if new and self._add(record):
                 self.answers.append(answer)
                 asked.append(name)
@@ -124,8 +124,8 @@ class _Families:
         return record
 
     def _add(self, record: Record) -> bool:
-        told = record.told
-        if record.identity in self.identities or any(answer in told for answer in self.answers):
+        text = record.text
+        if record.identity in self.identities or any(answer in text for answer in self.answers):
             return False
         # No ship sails to where it comes from, and no number has two meanings.
         if len(set(record.values.values())) < len(record.values):

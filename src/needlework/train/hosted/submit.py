@@ -104,7 +104,7 @@ def _arrived(host: Host, record: Record, tell: Tell) -> Job | None:
     """
     assert record.file is not None
     assert record.job_sent is not None
-    key, told = record.request.key, False
+    key, announced = record.request.key, False
     while True:
         try:
             jobs = host.find_jobs(key, record.file)
@@ -122,7 +122,7 @@ def _arrived(host: Host, record: Record, tell: Tell) -> Job | None:
         left = min(record.job_sent + SETTLE - time.time(), SETTLE)
         if left <= 0:
             return None
-        if not told:
+        if not announced:
             tell(f"A request for the job {key} had no answer. Waiting {left:.0f} s to see whether it arrived.")
-            told = True
+            announced = True
         time.sleep(min(LOOK_AGAIN, left))
