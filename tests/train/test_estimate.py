@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from needlework.models.chat import PackedRow
 from needlework.models.loading import load_config
@@ -89,7 +98,14 @@ def test_attention_is_counted_for_the_pairs_that_see_each_other() -> None:
     assert operations(300, 40, 30) - products == pytest.approx(14 * 128 * pairs, rel=0.01)
 
 
-@pytest.mark.parametrize(("kind", "config"), [(LlamaForCausalLM, LlamaConfig), (Qwen3ForCausalLM, Qwen3Config)])
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (LlamaForCausalLM, LlamaConfig),
+        (Qwen3ForCausalLM, Qwen3Config),
+        (MistralForCausalLM, partial(MistralConfig, sliding_window=40)),
+    ],
+)
 @pytest.mark.parametrize("trainable", WAYS)
 def test_activations_are_what_torch_keeps_for_the_backward(
     kind: type[PreTrainedModel], config: Any, trainable: Trainable

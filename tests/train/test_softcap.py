@@ -38,6 +38,18 @@ def test_pieces_equal_the_whole(rows: int, window: int | None, monkeypatch: pyte
         torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-5)
 
 
+def test_where_the_prefix_is_skipped_the_branches_are_the_same() -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(1, 2, 45, 8) for _ in range(3)]
+    layout = Layout(30, (5, 9, 1))
+    every, branches = (
+        softcapped_attention(*inputs, layout, window=7, scale=0.5, softcap=3.0, skip_prefix=skip)
+        for skip in (False, True)
+    )
+    assert torch.equal(branches[:, :, 30:], every[:, :, 30:])
+    assert not branches[:, :, :30].any()
+
+
 def test_no_scores_are_kept_for_the_backward() -> None:
     layout = Layout(400, (50, 50))
     inputs = [torch.randn(1, 2, 500, 8, requires_grad=True) for _ in range(3)]

@@ -14,14 +14,12 @@ def fused_attention(
     Args:
         query: Shape [B, heads, N, head_dim]; `key` and `value` have as many or fewer heads.
         scale: Factor of the scores.
-        mask: Which keys each query sees; without it those up to its own place.
+        mask: Which keys each query sees, or what is added to the scores; without it, keys up to its own place are seen.
 
     Returns:
         The output, of the query's shape.
     """
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1 and copies_keys(query.device.type, query.dtype, masked=mask is not None):
-        key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
+    query, key, value = share(query, key, value, masked=mask is not None)
     return scaled_dot_product_attention(
         query,
         key,
@@ -31,6 +29,16 @@ def fused_attention(
         scale=scale,
         enable_gqa=query.shape[1] != key.shape[1],
     )
+
+
+def share(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, masked: bool
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the three with a copy of keys and values for each head where `copies_keys` asks for it."""
+    groups = query.shape[1] // key.shape[1]
+    if groups > 1 and copies_keys(query.device.type, query.dtype, masked=masked):
+        key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
+    return query, key, value
 
 
 def copies_keys(device: str, dtype: torch.dtype, *, masked: bool) -> bool:

@@ -56,7 +56,7 @@ def operations(model: PreTrainedModel, row: PackedRow, *, checkpointing: bool) -
     prefix, branches = len(row.prefix), [len(branch) for branch in row.branches]
     layers: int = model.config.get_text_config().num_hidden_layers
     head, again = model.get_output_embeddings(), 2 * checkpointing
-    branches_only = re.compile(rf"\blayers\.{layers - 1}\.(mlp|self_attn\.o_proj)\b")
+    branches_only = re.compile(rf"\blayers\.{layers - 1}\.(mlp|self_attn\.[qo]_proj)\b")
     total = 0
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear):

@@ -1,7 +1,8 @@
 """The last layer computes the prefix's keys and values only.
 
-Branches see no more of its prefix rows than that, so what follows the attention there, the output projection and the
-MLP, is computed for branch rows alone. Their places in the row stay, filled with zeros that nobody reads.
+Branches see no more of its prefix rows than that, so its queries, and what follows the attention, the output projection
+and the MLP, are computed for branch rows alone. The others' places in the row stay, filled with zeros that nobody
+reads. Phi-3 computes queries, keys and values by one product, which is left as it is.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
 
 
 def skip_last_prefix(model: PreTrainedModel) -> None:
-    """Make the modules after the last layer's attention leave out the prefix rows, whose number the layout gives."""
+    """Make modules of the last layer leave out the prefix rows, whose number the layout gives."""
     last = model.config.get_text_config().num_hidden_layers - 1
     for module in model.modules():
         if getattr(getattr(module, "self_attn", None), "layer_idx", None) == last:
             layer = cast(Any, module)
-            _BranchRowsOnly(layer, [layer.self_attn.o_proj, layer.mlp])
+            queries = [layer.self_attn.q_proj] if hasattr(layer.self_attn, "q_proj") else []
+            _BranchRowsOnly(layer, [*queries, layer.self_attn.o_proj, layer.mlp])
 
 
 class _BranchRowsOnly:

@@ -21,6 +21,7 @@ from needlework.train.cpu_attention import cpu_attention
 from needlework.train.last_layer import skip_last_prefix
 from needlework.train.softcap import softcapped_attention
 from needlework.train.supported import check
+from needlework.train.windowed import windowed_attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,7 +42,7 @@ class Layout:
         self.prefix = prefix
         self.branches = branches
         self.layers_seen: set[int] = set()
-        self._masks: dict[tuple[int | None, torch.device], torch.Tensor] = {}
+        self._masks: dict[tuple[object, ...], torch.Tensor] = {}
 
     def positions(self) -> torch.Tensor:
         """Return position ids, shape [P + S]: those of each branch go on from the prefix."""
@@ -50,16 +51,41 @@ class Layout:
         return torch.cat(parts)
 
     def branch_mask(self, window: int | None, device: torch.device) -> torch.Tensor:
-        """Return which keys each branch row sees, shape [S, P + S], made once for each kind of layer."""
-        if (window, device) not in self._masks:
-            branch = torch.repeat_interleave(torch.tensor(self.branches))
-            key_branch = torch.cat([torch.full((self.prefix,), -1), branch])
-            positions = self.positions()
-            query = positions[self.prefix :, None]
-            seen = (key_branch == -1) | (key_branch == branch[:, None])
-            seen &= (positions <= query) & _within(window, query, positions)
-            self._masks[window, device] = seen.to(device)
-        return self._masks[window, device]
+        """Return which keys each branch row sees, shape [S, P + S]."""
+        branch = torch.repeat_interleave(torch.tensor(self.branches))
+        key_branch = torch.cat([torch.full((self.prefix,), -1), branch])
+        positions = self.positions()
+        query = positions[self.prefix :, None]
+        seen = (key_branch == -1) | (key_branch == branch[:, None])
+        return (seen & (positions <= query) & _within(window, query, positions)).to(device)
+
+    def added_to_branches(self, window: int | None, like: torch.Tensor) -> torch.Tensor:
+        """Return what is added to the scores of branch rows, shape [S, N], for the last N keys of the row.
+
+        What is left out are keys of the prefix that a window hides from all branches. Layers share the tensor: each
+        would keep a copy of a mask of truth values, as PyTorch makes it, for its backward.
+        """
+        name = ("branches", window, like.dtype, like.device)
+        if name not in self._masks:
+            first = 0 if window is None else max(0, self.prefix - window + 1)
+            self._masks[name] = _added(self.branch_mask(window, like.device)[:, first:], like)
+        return self._masks[name]
+
+    def added_to_prefix(self, rows: int, keys: int, window: int, like: torch.Tensor) -> torch.Tensor:
+        """Return what is added to the scores of successive prefix rows, shape [rows, keys].
+
+        Args:
+            rows: Number of rows.
+            keys: Number of keys, of which the last is the last row's own.
+            window: Positions a row sees, itself included.
+            like: A tensor of the type and on the device wanted.
+        """
+        name = (rows, keys, window, like.dtype, like.device)
+        if name not in self._masks:
+            key = torch.arange(keys, device=like.device)
+            query = key[keys - rows :, None]
+            self._masks[name] = _added((key <= query) & _within(window, query, key), like)
+        return self._masks[name]
 
     def reaches_all(self, window: int | None) -> bool:
         """Return whether every row sees all that lies before it, as without a window."""
@@ -70,18 +96,14 @@ class Layout:
         rows = torch.arange(sum(self.branches)).split(list(self.branches))
         return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=-1)
 
-    def prefix_mask(self, window: int | None, device: torch.device) -> torch.Tensor | None:
-        """Return which keys each prefix row sees, shape [P, P], or None where that is plain causal."""
-        if window is None or window >= self.prefix:
-            return None
-        positions = torch.arange(self.prefix, device=device)
-        query = positions[:, None]
-        return (positions <= query) & _within(window, query, positions)
-
 
 def _within(window: int | None, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     # Windows count positions: rows further down the packed row are not further away.
     return query - key < window if window is not None else torch.ones(1, dtype=torch.bool, device=key.device)
+
+
+def _added(seen: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(seen.shape, dtype=like.dtype, device=like.device).masked_fill(~seen, -torch.inf)
 
 
 def shared_prefix_attention(
@@ -117,24 +139,42 @@ def shared_prefix_attention(
         raise ModelError("shared-prefix attention takes no mask, dropout or attention sinks; this model gave it one.")
     layout.layers_seen.add(module.layer_idx)
     scale = scaling or query.shape[-1] ** -0.5
-    if softcap is not None:
-        output = softcapped_attention(query, key, value, layout, window=sliding_window, scale=scale, softcap=softcap)
-        return output.transpose(1, 2), None
-    prefix, device = layout.prefix, query.device
     # Nothing is asked of the last layer's prefix rows: branches see their keys and values only.
     is_last = module.layer_idx == module.config.num_hidden_layers - 1
-    if device.type == "cpu" and layout.reaches_all(sliding_window):
+    if softcap is not None:
+        output = softcapped_attention(
+            query, key, value, layout, window=sliding_window, scale=scale, softcap=softcap, skip_prefix=is_last
+        )
+    elif query.device.type == "cpu" and layout.reaches_all(sliding_window):
         output = cpu_attention(query, key, value, layout, scale=scale, skip_prefix=is_last)
-        return output.transpose(1, 2), None
-    if is_last:
-        prefix_out = torch.zeros_like(value[:, :1, :1]).expand(*query[:, :, :prefix].shape[:3], value.shape[-1])
     else:
-        mask = layout.prefix_mask(sliding_window, device)
-        of_prefix = (each[:, :, :prefix] for each in (query, key, value))
-        prefix_out = fused_attention(*of_prefix, scale=scale, mask=mask)
-    mask = layout.branch_mask(sliding_window, device)
+        output = _fused(query, key, value, layout, window=sliding_window, scale=scale, skip_prefix=is_last)
+    return output.transpose(1, 2), None
+
+
+def _fused(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    layout: Layout,
+    *,
+    window: int | None,
+    scale: float,
+    skip_prefix: bool,
+) -> torch.Tensor:
+    """Attend with PyTorch's fused kernels: of a GPU, and within windows also of a CPU."""
+    prefix = layout.prefix
+    of_prefix = query[:, :, :prefix], key[:, :, :prefix], value[:, :, :prefix]
+    if skip_prefix:
+        prefix_out = torch.zeros_like(value[:, :1, :1]).expand(*query[:, :, :prefix].shape[:3], value.shape[-1])
+    elif window is None or window >= prefix:
+        prefix_out = fused_attention(*of_prefix, scale=scale)
+    else:
+        prefix_out = windowed_attention(*of_prefix, layout, window=window, scale=scale)
+    mask = layout.added_to_branches(window, like=value)
+    key, value = (each[:, :, -mask.shape[1] :] for each in (key, value))
     branch_out = fused_attention(query[:, :, prefix:], key, value, scale=scale, mask=mask)
-    return torch.cat([prefix_out, branch_out.to(prefix_out.dtype)], dim=2).transpose(1, 2), None
+    return torch.cat([prefix_out, branch_out.to(prefix_out.dtype)], dim=2)
 
 
 def enable(model: PreTrainedModel) -> None:

@@ -29,6 +29,7 @@ def softcapped_attention(
     window: int | None,
     scale: float,
     softcap: float,
+    skip_prefix: bool = False,
 ) -> torch.Tensor:
     """Attend over one packed row with capped scores.
 
@@ -38,6 +39,7 @@ def softcapped_attention(
         window: Positions a row sees, itself included; None for all before it.
         scale: Factor of the scores before they are capped.
         softcap: The bound of the scores.
+        skip_prefix: Leave the output of the prefix rows at zero.
 
     Returns:
         The attention output, shape [1, heads, P + S, head_dim].
@@ -45,12 +47,11 @@ def softcapped_attention(
     positions = layout.positions().to(query.device)
     pieces = []
     for rows, spans in _pieces(layout, window):
-        distance = positions[rows, None] - _take(positions, spans, dim=0)
-        seen = (distance >= 0) & (distance < (window or torch.inf))
-        piece = checkpoint(
-            _attend, query, key, value, rows, spans, seen, scale, softcap, use_reentrant=False, preserve_rng_state=False
-        )
-        pieces.append(piece)
+        if skip_prefix and rows.start < layout.prefix:
+            pieces.append(torch.zeros_like(query[:, :, rows], dtype=value.dtype))
+            continue
+        of_piece = query, key, value, positions, rows, spans, window, scale, softcap
+        pieces.append(checkpoint(_attend, *of_piece, use_reentrant=False, preserve_rng_state=False))
     return torch.cat(pieces, dim=2)
 
 
@@ -75,9 +76,10 @@ def _attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
+    positions: torch.Tensor,
     rows: slice,
     spans: list[slice],
-    seen: torch.Tensor,
+    window: int | None,
     scale: float,
     softcap: float,
 ) -> torch.Tensor:
@@ -85,6 +87,8 @@ def _attend(
     key, value = _take(key, spans, dim=2), _take(value, spans, dim=2)
     # Heads that share keys are folded into rows: no copies of keys.
     scores = query.reshape(1, key.shape[1], -1, query.shape[3]) @ key.transpose(2, 3)
+    distance = positions[rows, None] - _take(positions, spans, dim=0)
+    seen = (distance >= 0) & (distance < (window or torch.inf))
     scores = softcap * (scores.float() * (scale / softcap)).tanh()
     scores = scores.unflatten(2, (-1, query.shape[2])).masked_fill(~seen, -torch.inf)
     weights: torch.Tensor = scores.softmax(dim=-1).flatten(2, 3).to(value.dtype)

@@ -1,0 +1,44 @@
+"""Attention of prefix rows within a window, a piece of rows at a time.
+
+A mask of all pairs would take the memory and the time of [P, P] scores in every layer. Here each piece multiplies with
+the keys that its rows see and few others, and all pieces and layers share the masks of a few shapes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from needlework.models.fused import fused_attention, share
+
+if TYPE_CHECKING:
+    from needlework.train.shared_prefix import Layout
+
+ROWS = 256
+"""Rows of one piece. Fewer make slow products, more multiply with more keys in vain."""
+
+
+def windowed_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout, *, window: int, scale: float
+) -> torch.Tensor:
+    """Attend causally within a window.
+
+    Args:
+        query: Shape [1, heads, P, head_dim]; `key` and `value` have as many or fewer heads.
+        layout: The row's layout, which keeps the masks.
+        window: Positions a row sees, itself included.
+        scale: Factor of the scores.
+
+    Returns:
+        The output, of the query's shape.
+    """
+    query, key, value = share(query, key, value, masked=True)
+    pieces = []
+    for rows in torch.arange(query.shape[2]).split(ROWS):
+        start, stop = int(rows[0]), int(rows[-1]) + 1
+        first = max(0, start - window + 1)
+        seen, mask = slice(first, stop), layout.added_to_prefix(stop - start, stop - first, window, like=value)
+        of_piece = query[:, :, start:stop], key[:, :, seen], value[:, :, seen]
+        pieces.append(fused_attention(*of_piece, scale=scale, mask=mask))
+    return torch.cat(pieces, dim=2)
