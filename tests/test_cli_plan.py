@@ -10,7 +10,7 @@ import transformers
 
 from needlework import pipeline, recipe
 from needlework.cli_plan import print_plan
-from needlework.errors import BudgetError, ModelError
+from needlework.errors import BudgetError, ModelError, RecipeError
 from needlework.recipe import Recipe
 
 
@@ -58,12 +58,28 @@ def test_what_is_printed_is_still_the_recipe(model_folder: Path, capsys: pytest.
 
 
 def test_without_the_model_one_sentence_says_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    first, *others = plan(capsys, tiny("./none")).splitlines()
+    first, *others = plan(capsys, tiny("nobody/none")).splitlines()
     assert first == "# 36 answers in 4 steps of 3 haystacks"
-    assert others == [
-        "# Parameters, tokens, memory and time are left out, because they need the model: there is no model folder "
-        "./none. Give a folder, a Hugging Face id or smollm2-135m."
-    ]
+    (text,) = others
+    assert text.startswith(
+        "# Parameters, tokens, memory and time are left out, because they need the model: cannot load"
+    )
+
+
+@pytest.mark.parametrize("config", [None, '{"model_type": "none"}', '{"model_type": "llama"}'])
+def test_a_folder_that_cannot_be_trained_is_refused(tmp_path: Path, config: str | None) -> None:
+    folder = tmp_path / "model"
+    if config:
+        folder.mkdir()
+        (folder / "config.json").write_text(config)
+    with pytest.raises(ModelError):
+        print_plan(tiny(folder))
+
+
+def test_a_recipe_for_a_host_is_not_trained_here(model_folder: Path) -> None:
+    hosted = tiny(model_folder).model_copy(update={"hosted": recipe.Hosted(model="their-model")})
+    with pytest.raises(RecipeError, match=r"finetunes their-model at a host: use `needlework hosted submit`\. To"):
+        print_plan(hosted)
 
 
 def test_time_goes_by_the_rate_that_is_given(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,13 @@ def test_a_finished_run_is_not_touched(tiny: Path, finished: Path) -> None:
     assert stamps(finished) == before
 
 
+def test_checkpoints_that_a_kill_left_behind_are_deleted(tiny: Path, finished: Path, tmp_path: Path) -> None:
+    output = shutil.copytree(finished, tmp_path / "run")
+    (output / "train/checkpoints/checkpoint-2").mkdir(parents=True)
+    pipeline.finetune(recipe.load(tiny), output)
+    assert not (output / "train/checkpoints").exists()
+
+
 def test_another_recipe_in_the_folder_is_refused(tiny: Path, finished: Path) -> None:
     before = stamps(finished)
     with pytest.raises(RecipeError, match=r"train\.learning_rate is 0\.01 there and 0\.02 here"):

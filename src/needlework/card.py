@@ -13,7 +13,7 @@ from typing import Any
 
 from needlework import recipe as recipes
 from needlework.models import embedded
-from needlework.models.loading import fingerprint, license_of
+from needlework.models.loading import fingerprint, folder_of, license_of
 from needlework.recipe import Recipe
 from needlework.report import text
 from needlework.report.table import rows
@@ -156,7 +156,7 @@ def _name(model: str) -> str:
     """Return a model's id on the hub, or the name of its folder."""
     if model == embedded.NAME:
         return embedded.HUB
-    folder = Path(model).expanduser()
+    folder = folder_of(model)
     if not folder.is_dir() and HUB_ID.fullmatch(model):
         return model
     parts = folder.absolute().parts

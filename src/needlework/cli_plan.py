@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from needlework.errors import ModelError
+from needlework.errors import HubError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -42,7 +42,7 @@ def print_plan(recipe: Recipe, tflops: float | None = None) -> None:
     try:
         config = load_config(model.name, trust_remote_code=model.trust_remote_code)
         renderer = pipeline.make_renderer(model)
-    except ModelError as error:
+    except HubError as error:
         _comment(f"Parameters, tokens, memory and time are left out, because they need the model: {error}")
         return
     pipeline.check_training(recipe, renderer, Silent())

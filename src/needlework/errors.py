@@ -31,5 +31,9 @@ class ModelError(UserError):
     """A model that is missing, cannot be loaded, or that Needlework is not proven exact for."""
 
 
+class HubError(ModelError):
+    """A model that is no local folder, and that the hub does not give: no network, no access, or no such model."""
+
+
 class DataError(UserError):
     """A data file that is missing, unreadable or malformed; the message names the line."""

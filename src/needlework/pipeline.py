@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -121,7 +122,9 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     folder = output / "train"
     recipe = processes.first(lambda: _settle(recipe, output))
     if (folder / "summary.json").exists():
+        # A kill may have come before either.
         processes.first(lambda: card.begin(output))
+        processes.first(lambda: shutil.rmtree(folder / "checkpoints", ignore_errors=True))
         return folder / "model"
     trackers.check(recipe.train.trackers)
     renderer = _renderer(recipe.model, progress)
@@ -245,6 +248,11 @@ def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> No
     from needlework.models.loading import adapted_by, load_config
     from needlework.train.supported import check
 
+    if recipe.hosted.model is not None:
+        raise RecipeError(
+            f"the recipe finetunes {recipe.hosted.model} at a host: use `needlework hosted submit`. To finetune "
+            f"{recipe.model.name} here instead, set hosted.model=null."
+        )
     processes.share(recipe.train.batch_size)
     config = load_config(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code)
     check(config)

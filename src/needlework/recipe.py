@@ -149,7 +149,7 @@ class Recipe(Section):
 
     description: str = ""
     """What the recipe is for, in one line."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Seed for data, training and benchmarks."""
     model: Model = Model()
     data: Data = Data()

@@ -75,7 +75,7 @@ def test_needles_whose_item_does_not_hold_the_answer_are_left_out(renderer: Rend
 def test_heads_look_where_plain_attention_is_largest(family: str) -> None:
     model, row = tiny(family).eval(), packed()
     AttentionInterface.register(ATTENTION, watched_attention)
-    inputs = collate([row])
+    inputs = collate(row)
     layout = inputs["layout"] = Watched(inputs["layout"], inputs["logits_to_keep"])
     with packed_attention(model, ATTENTION):
         answer_logits(model, inputs)

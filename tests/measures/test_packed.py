@@ -16,7 +16,7 @@ ROW = PackedRow((5, 6, 7), ((8, 9), (10, 11, 12)), (1, 2))
 def test_packed_answers_are_predicted_as_in_rows_of_their_own(model: LlamaForCausalLM) -> None:
     model.eval()
     with packed_attention(model):
-        found = answer_logits(model, collate([ROW]))
+        found = answer_logits(model, collate(ROW))
     rows = [[5, 6, 7, 8, 9], [5, 6, 7, 10, 11, 12]]
     first, second = (model(torch.tensor([row])).logits[0] for row in rows)
     torch.testing.assert_close(found, torch.cat([first[3:4], second[3:5]]), rtol=1e-4, atol=1e-4)

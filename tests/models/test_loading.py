@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +34,11 @@ def test_a_local_folder_loads_in_the_precision_asked_for(model_folder: Path) -> 
 def test_a_missing_folder_is_a_user_error() -> None:
     with pytest.raises(ModelError, match=r"there is no model folder \./nothing/here"):
         load_model("./nothing/here")
+
+
+def test_a_home_that_is_not_there_is_a_user_error() -> None:
+    with pytest.raises(ModelError, match="there is no model folder ~nobody-of-that-name/x"):
+        load_model("~nobody-of-that-name/x")
 
 
 def test_a_folder_without_a_model_is_a_user_error(tmp_path: Path) -> None:
@@ -97,7 +103,9 @@ def adapter(folder: Path, base: str, rank: int = 2) -> str:
 def test_an_adapter_alone_loads_as_the_model_it_changes(model_folder: Path, tmp_path: Path) -> None:
     name, ids = adapter(tmp_path, str(model_folder)), torch.arange(9)[None]
     expected = PeftModel.from_pretrained(load_model(str(model_folder)), name)
-    found = load_model(name)
+    with warnings.catch_warnings(record=True) as warned:
+        found = load_model(name)
+    assert not warned
     assert type(found) is type(load_model(str(model_folder)))
     torch.testing.assert_close(found(ids).logits, expected(ids).logits, rtol=1e-4, atol=1e-4)
     assert load_model(name, precision="bf16").dtype == torch.bfloat16

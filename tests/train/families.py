@@ -99,7 +99,7 @@ def separate_loss(model: transformers.PreTrainedModel, row: PackedRow) -> torch.
 
 def packed_logits(model: torch.nn.Module, row: PackedRow) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the logits of one packed row at its answer tokens, and those tokens."""
-    inputs = collate([row])
+    inputs = collate(row)
     labels = inputs.pop("labels")
     inputs.pop("shift_labels")
     logits = model(**inputs, use_cache=False).logits[0]

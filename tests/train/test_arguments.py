@@ -11,7 +11,7 @@ from tests.train.test_trainer import SETTINGS
 
 
 def test_a_batch_is_accumulated_from_single_rows(tmp_path: Path) -> None:
-    arguments = make(SETTINGS, tmp_path, keep=2)
+    arguments = make(SETTINGS, tmp_path)
     assert arguments.per_device_train_batch_size == 1
     assert arguments.gradient_accumulation_steps == SETTINGS.batch_size
 
@@ -19,14 +19,14 @@ def test_a_batch_is_accumulated_from_single_rows(tmp_path: Path) -> None:
 def test_a_batch_that_the_processes_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(UserError, match="a batch of 2 haystacks cannot be split over 3 processes"):
-        make(SETTINGS, tmp_path, keep=2)
+        make(SETTINGS, tmp_path)
 
 
 def test_fsdp_1_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_VERSION", "1")
     with pytest.raises(UserError, match="Launch with --fsdp_version 2"):
-        make(SETTINGS, tmp_path, keep=2)
+        make(SETTINGS, tmp_path)
 
 
 def test_fsdp_gathers_a_layer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +34,7 @@ def test_fsdp_gathers_a_layer_at_a_time(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("FSDP_VERSION", "FSDP_AUTO_WRAP_POLICY"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    make(SETTINGS, tmp_path, keep=2)
+    make(SETTINGS, tmp_path)
     assert (os.environ["FSDP_VERSION"], os.environ["FSDP_AUTO_WRAP_POLICY"]) == ("2", "TRANSFORMER_BASED_WRAP")
 
 

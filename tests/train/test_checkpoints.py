@@ -92,7 +92,7 @@ def test_a_disk_without_room_is_foreseen(
     usage = type(shutil.disk_usage(tmp_path))(total=10, used=10, free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match=r"training needs 0\.0 GiB of disk.* 0\.0 GiB free"):
-        check_disk(model, tmp_path, keep=2)
+        check_disk(model, tmp_path, count=3)
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_an_adapter_alone_takes_the_disk_of_what_is_trained(
     # Three checkpoints of 12 bytes a parameter and the adapter, of 4.
     usage = type(shutil.disk_usage(tmp_path))(total=10**9, used=0, free=(3 * 12 + 4) * trained)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    check_disk(lora, tmp_path, keep=2, whole=False)
+    check_disk(lora, tmp_path, count=3, whole=False)
     with pytest.raises(UserError, match="training needs"):
-        check_disk(lora, tmp_path, keep=2)
+        check_disk(lora, tmp_path, count=3)
 
 
 def test_an_optimizer_is_read_back_bit_for_bit(tmp_path: Path) -> None:

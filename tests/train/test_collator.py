@@ -12,20 +12,20 @@ ROW = PackedRow((11, 12, 13), ((21, 22, 23, 24), (31, 32)), (2, 1))
 
 
 def test_branches_follow_the_prefix_and_restart_its_positions() -> None:
-    inputs = collate([ROW])
+    inputs = collate(ROW)
     assert inputs["input_ids"].tolist() == [[11, 12, 13, 21, 22, 23, 24, 31, 32]]
     assert inputs["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5, 6, 3, 4]]
 
 
 def test_only_answer_tokens_are_supervised_each_from_the_token_before_it() -> None:
-    inputs = collate([ROW])
+    inputs = collate(ROW)
     assert inputs["labels"].tolist() == [23, 24, 32]
     assert inputs["input_ids"][0, inputs["logits_to_keep"]].tolist() == [22, 23, 31]
 
 
 def picture(window: int | None) -> list[str]:
     """Draw which keys, across, each branch row, down, sees."""
-    mask = collate([ROW])["layout"].branch_mask(window, torch.device("cpu"))
+    mask = collate(ROW)["layout"].branch_mask(window, torch.device("cpu"))
     return ["".join("x" if seen else "." for seen in row) for row in mask.tolist()]
 
 
@@ -53,4 +53,4 @@ def test_windows_count_positions_not_places_in_the_row() -> None:
 
 def test_a_row_without_an_answer_is_refused() -> None:
     with pytest.raises(UserError, match="no answer tokens"):
-        collate([PackedRow((1,), ((2, 3),), (0,))])
+        collate(PackedRow((1,), ((2, 3),), (0,)))

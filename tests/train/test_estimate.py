@@ -8,10 +8,14 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Olmo2Config,
+    Olmo2ForCausalLM,
     PreTrainedModel,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -47,7 +51,7 @@ def real(kind: type[PreTrainedModel], config: Any, trainable: Trainable) -> PreT
 
 
 def forward(model: PreTrainedModel, packed: PackedRow) -> torch.Tensor:
-    inputs = collate([packed])
+    inputs = collate(packed)
     names = ("input_ids", "position_ids", "layout", "logits_to_keep")
     logits: torch.Tensor = model(**{name: inputs[name] for name in names}, use_cache=False).logits
     return logits
@@ -99,16 +103,19 @@ def test_attention_is_counted_for_the_pairs_that_see_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "config"),
+    ("kind", "config", "within"),
     [
-        (LlamaForCausalLM, LlamaConfig),
-        (Qwen3ForCausalLM, Qwen3Config),
-        (MistralForCausalLM, partial(MistralConfig, sliding_window=40)),
+        (LlamaForCausalLM, LlamaConfig, 0.12),
+        (Qwen3ForCausalLM, Qwen3Config, 0.12),
+        (MistralForCausalLM, partial(MistralConfig, sliding_window=40), 0.12),
+        # They have more norms, of which the estimate knows nothing.
+        (Olmo2ForCausalLM, Olmo2Config, 0.14),
+        (Gemma3ForCausalLM, partial(Gemma3TextConfig, sliding_window=40), 0.3),
     ],
 )
 @pytest.mark.parametrize("trainable", WAYS)
 def test_activations_are_what_torch_keeps_for_the_backward(
-    kind: type[PreTrainedModel], config: Any, trainable: Trainable
+    kind: type[PreTrainedModel], config: Any, within: float, trainable: Trainable
 ) -> None:
     sizes, packed = config(**SIZES, head_dim=32), row(300, (40, 30))
     model = real(kind, sizes, trainable)
@@ -126,7 +133,7 @@ def test_activations_are_what_torch_keeps_for_the_backward(
     assert logits.requires_grad
     shaped = estimate.shapes(sizes, trainable, lora_rank=8)
     parts = estimate.memory(shaped, packed, "fp32", checkpointing=False)
-    assert parts["activations"] == pytest.approx(sum(kept.values()), rel=0.12)
+    assert parts["activations"] == pytest.approx(sum(kept.values()), rel=within)
 
 
 def test_memory_is_that_of_weights_gradients_and_moments() -> None:

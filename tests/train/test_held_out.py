@@ -19,7 +19,7 @@ from needlework.inference.hf import HFBackend
 from needlework.models.chat import Renderer
 from needlework.tasks import make_task
 from needlework.train.collator import collate
-from needlework.train.held_out import VALUE, HeldOut, KeepBest, judge, value_tokens
+from needlework.train.held_out import VALUE, HeldOut, KeepBest, judge, prepare, value_tokens
 from needlework.train.shared_prefix import enable
 from tests.conftest import make_model
 
@@ -35,7 +35,7 @@ def half_taught(tokenizer: PreTrainedTokenizerFast) -> tuple[LlamaForCausalLM, l
     renderer, model = Renderer(tokenizer), make_model(len(tokenizer))
     data = SyntheticDataset(make_task("simple_dict", {}), 6, 2, 900, renderer, num_items=(2, 2))
     samples = [data[index] for index in range(len(data))]
-    inputs = [collate([renderer.pack(sample)]) for sample in samples]
+    inputs = [collate(renderer.pack(sample)) for sample in samples]
     enable(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(60):
@@ -58,7 +58,7 @@ def test_one_forward_judges_as_greedy_answers_do(
 ) -> None:
     model, samples = half_taught
     samples = [*samples, *map(misnamed, samples)]
-    judged = [each for sample in samples for each in judge(sample, logits_of(model), renderer)]
+    judged = [each for sample in samples for each in judge(*prepare(sample, renderer), logits_of(model))]
     plain = copy.deepcopy(model)
     plain.set_attn_implementation("sdpa")
     asks = [Ask(sample, needle) for sample in samples for needle in sample.needles]

@@ -87,22 +87,28 @@ def test_seconds_are_those_of_all_runs_with_steps_that_were_repeated(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("logs", "message"),
+    ("step", "logs", "message"),
     [
-        ({"loss": float("nan"), "diverged": 17}, r"the loss of sample 17 became nan at step 3\. Lower the"),
-        ({"grad_norm": float("inf")}, r"the gradient became inf at step 3\. Lower the"),
+        (3, {"loss": float("nan"), "diverged": 17}, r"the loss of sample 17 became nan at step 3\. Lower the"),
+        (3, {"grad_norm": float("inf")}, r"the gradient became inf at step 3\. Lower the"),
+        (1, {"grad_norm": float("inf")}, r"the gradient became inf at step 1\. That is before any update"),
     ],
 )
-def test_what_is_not_finite_stops_the_training(tmp_path: Path, logs: dict[str, Any], message: str) -> None:
+def test_what_is_not_finite_stops_the_training(tmp_path: Path, step: int, logs: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        log(metrics(tmp_path), 3, **logs)
+        log(metrics(tmp_path), step, **logs)
 
 
-def test_a_checkpoint_is_marked_complete(tmp_path: Path) -> None:
-    (tmp_path / "checkpoint-5").mkdir()
+@pytest.mark.parametrize(("best", "left"), [(None, ["checkpoint-6"]), (2, ["checkpoint-2", "checkpoint-6"])])
+def test_a_checkpoint_is_marked_complete_and_those_before_it_go_but_the_best(
+    tmp_path: Path, best: int | None, left: list[str]
+) -> None:
+    for step in (2, 4, 6):
+        (tmp_path / f"checkpoint-{step}").mkdir()
     args = SimpleNamespace(output_dir=str(tmp_path))
-    metrics(tmp_path).on_save(args, SimpleNamespace(global_step=5), None)
-    assert (tmp_path / "checkpoint-5" / COMPLETE).exists()
+    metrics(tmp_path).on_save(args, SimpleNamespace(global_step=6, best_global_step=best), None)
+    assert (tmp_path / "checkpoint-6" / COMPLETE).exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
 def add(tally: Tally, sample: int, labels: list[int], loss: float = 0.5) -> None:

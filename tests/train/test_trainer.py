@@ -20,6 +20,7 @@ from needlework.models.chat import Renderer
 from needlework.models.loading import load_model, load_tokenizer
 from needlework.tasks import make_task
 from needlework.train.arguments import TrainSettings
+from needlework.train.checkpoints import mark_complete
 from needlework.train.held_out import HeldOut
 from needlework.train.trainable import Trainable
 from needlework.train.trainer import finetune
@@ -207,6 +208,29 @@ def test_the_model_that_found_most_is_saved(
     assert all(torch.equal(found[name], after_four_steps[name]) for name in found)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["steps"], summary["best_step"], summary["held_out_value"]) == (8, 4, 0.7)
+
+
+def test_the_best_is_there_where_a_kill_cut_a_better_one_off(
+    model_folder: Path, renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(SETTINGS, schedule="constant")
+
+    def train(*found: int) -> Path:
+        check, data = Scripted(*found), haystacks(renderer)
+        return finetune(load_model(str(model_folder)), renderer, data, settings, tmp_path, held_out=check)
+
+    def kill(checkpoint: Path) -> None:
+        if checkpoint.name == "checkpoint-8":
+            raise KeyboardInterrupt
+        mark_complete(checkpoint)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("needlework.train.metrics.mark_complete", kill)
+        with pytest.raises(KeyboardInterrupt):
+            train(5, 3, 3, 6)
+    # Asked again, by another number of processes, the model may find a needle less.
+    train(4)
+    assert json.loads((tmp_path / "summary.json").read_text())["best_step"] == 2
 
 
 def test_a_solved_training_stops_even_if_it_is_killed_while_it_saves(

@@ -90,7 +90,7 @@ def measurements(
         with packed_attention(model), packed_attention(base):
             for haystack in answered:
                 row = renderer.pack(haystack)
-                pair = (answer_logits(one, collate([row])) for one in (base, model))
+                pair = (answer_logits(one, collate(row)) for one in (base, model))
                 found = divergence(*pair).split(row.answers)
                 for needle, tokens in zip(haystack.needles, found, strict=True):
                     yield Measurement(needle.id, haystack.id, {kind: float(tokens.mean())})

@@ -87,7 +87,7 @@ def measurements(model: PreTrainedModel, renderer: Renderer, haystacks: Sequence
     with packed_attention(model, ATTENTION):
         for haystack in haystacks:
             row = renderer.pack(haystack)
-            inputs = collate([row])
+            inputs = collate(row)
             copied = _copied(haystack, renderer, inputs["labels"].split(row.answers))
             predicting = inputs["logits_to_keep"].split(row.answers)
             rows = [kept[tokens] for kept, (tokens, _) in zip(predicting, copied, strict=True)]

@@ -39,7 +39,7 @@ def measurements(model: PreTrainedModel, renderer: Renderer, haystacks: Sequence
     with packed_attention(model):
         for haystack in haystacks:
             row = renderer.pack(haystack)
-            inputs = collate([row])
+            inputs = collate(row)
             losses = cross_entropy(answer_logits(model, inputs).float().cpu(), inputs["labels"], reduction="none")
             answers = zip(losses.split(row.answers), inputs["labels"].split(row.answers), strict=True)
             for needle, (loss, ids) in zip(haystack.needles, answers, strict=True):

@@ -6,13 +6,14 @@ import hashlib
 import json
 import logging
 import os
+import warnings
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from yaml import YAMLError
 
-from needlework.errors import ModelError
+from needlework.errors import HubError, ModelError
 from needlework.models import embedded
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     from transformers import AutoTokenizer
 
     source = name
-    if (base := adapted_by(name)) and not (Path(name).expanduser() / "tokenizer_config.json").is_file():
+    if (base := adapted_by(name)) and not (folder_of(name) / "tokenizer_config.json").is_file():
         # PEFT saves an adapter without one.
         source = base
     if source == embedded.NAME:
@@ -39,6 +40,12 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     tokenizer: PreTrainedTokenizerBase
     tokenizer = _load(AutoTokenizer.from_pretrained, source, trust_remote_code=trust_remote_code)
     return tokenizer
+
+
+def folder_of(name: str) -> Path:
+    """Return where a model is if it is a local folder."""
+    # Path's own expanduser fails where there is no such user.
+    return Path(os.path.expanduser(name))
 
 
 def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConfig:
@@ -94,7 +101,7 @@ def adapted_by(name: str) -> str | None:
     Raises:
         ModelError: If the adapter does not name it.
     """
-    path = Path(name).expanduser() / "adapter_config.json"
+    path = folder_of(name) / "adapter_config.json"
     if not path.is_file():
         return None
     try:
@@ -124,10 +131,10 @@ def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
     quiet()
     path = embedded.located(name)
     looks_local = os.sep in path and (path.startswith((".", os.sep, "~")) or path.count("/") != 1)
-    if looks_local and not Path(path).expanduser().is_dir():
+    if looks_local and not folder_of(path).is_dir():
         raise ModelError(f"there is no model folder {path}. Give a folder, a Hugging Face id or {embedded.NAME}.")
     try:
-        return from_pretrained(str(Path(path).expanduser()) if looks_local else path, **options)
+        return from_pretrained(str(folder_of(path)) if looks_local else path, **options)
     except Exception as error:
         # Each library has its own errors for a file that it cannot read or that does not fit the others.
         first, *others = str(error).strip().splitlines() or [type(error).__name__]
@@ -135,7 +142,8 @@ def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
         reason = others[-1].strip() if others and first.endswith(":") else first
         if "ignore_mismatched_sizes" in reason:
             reason = "its weights are not of the sizes that its config.json gives."
-        raise ModelError(f"cannot load the model {name!r}: {reason}") from None
+        kind = HubError if isinstance(error, OSError) and not folder_of(path).is_dir() else ModelError
+        raise kind(f"cannot load the model {name!r}: {reason}") from None
 
 
 def license_of(name: str) -> dict[str, str]:
@@ -146,7 +154,7 @@ def license_of(name: str) -> dict[str, str]:
     if name == embedded.NAME:
         return {"license": embedded.LICENSE}
     quiet()
-    folder = Path(name).expanduser()
+    folder = folder_of(name)
     try:
         card = ModelCard.load(folder / "README.md" if folder.is_dir() else name)
     except (OSError, ValueError, EntryNotFoundError, YAMLError):
@@ -163,6 +171,8 @@ def quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    # PEFT asks a model of transformers by an old name.
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
 
 
 @cache
@@ -205,7 +215,7 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
 
 def fingerprint(name: str) -> str | None:
     """Return a hash of a local model's weight files, from their sizes, beginnings and ends; None for others."""
-    folder = Path(name).expanduser()
+    folder = folder_of(name)
     if not folder.is_dir():
         return None
     digest = hashlib.sha256()
@@ -224,7 +234,7 @@ def content(name: str) -> str | None:
 
     Of a folder, a hash of all it holds, and of the model that an adapter adapts; of the hub's models, their commit.
     """
-    source = embedded.folder() if name == embedded.NAME else Path(name).expanduser()
+    source = embedded.folder() if name == embedded.NAME else folder_of(name)
     if not source.is_dir():
         commit = getattr(load_config(name), "_commit_hash", None)
         return f"{name}@{commit}" if commit else None

@@ -37,13 +37,12 @@ class TrainSettings:
     trackers: tuple[Tracker, ...] = ()
 
 
-def make(settings: TrainSettings, checkpoints: Path, *, keep: int) -> TrainingArguments:
+def make(settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
     """Return the arguments for this process.
 
     Args:
         settings: The settings, the same in every process.
         checkpoints: The folder of the checkpoints.
-        keep: How many checkpoints are kept.
 
     Raises:
         UserError: If the batch cannot be split over the processes, or they are to shard by FSDP 1.
@@ -80,7 +79,6 @@ def make(settings: TrainSettings, checkpoints: Path, *, keep: int) -> TrainingAr
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=settings.checkpoint_steps,
-        save_total_limit=keep,
         seed=settings.seed,
         disable_tqdm=True,
         report_to="none",

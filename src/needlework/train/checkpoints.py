@@ -44,14 +44,26 @@ def mark_complete(checkpoint: Path) -> None:
         (checkpoint / COMPLETE).touch()
 
 
+def keep_only(checkpoints: Path, steps: set[int | None]) -> None:
+    """Delete the checkpoints of all other steps; for when the newest of these is complete, and not before."""
+    if processes.is_first():
+        for folder in checkpoints.glob("checkpoint-*"):
+            if _step(folder) not in steps:
+                shutil.rmtree(folder)
+
+
 def last_complete(checkpoints: Path) -> Path | None:
     """Return the newest checkpoint that was written to its end, after deleting those that were not."""
-    folders = sorted(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    folders = sorted(checkpoints.glob("checkpoint-*"), key=_step)
     for folder in folders:
         if not (folder / COMPLETE).exists():
             shutil.rmtree(folder)
     complete = [folder for folder in folders if folder.exists()]
     return complete[-1] if complete else None
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def whole(state: Any) -> Any:
@@ -120,13 +132,13 @@ def _like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     return value
 
 
-def check_disk(model: PreTrainedModel, folder: Path, *, keep: int, whole: bool = True) -> None:
+def check_disk(model: PreTrainedModel, folder: Path, *, count: int, whole: bool = True) -> None:
     """Refuse a training for whose checkpoints and model the disk has no room.
 
     Args:
         model: The model, with what is not trained frozen.
         folder: Where they go.
-        keep: How many checkpoints are kept.
+        count: The most checkpoints that there are at a time.
         whole: Whether the model is saved whole, not what is trained alone.
 
     Raises:
@@ -140,8 +152,7 @@ def check_disk(model: PreTrainedModel, folder: Path, *, keep: int, whole: bool =
     # The parameter and AdamW's two moments.
     trained = sum(each.numel() * (each.element_size() + 8) for each in model.parameters() if each.requires_grad)
     present = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    # One more is being written before the oldest goes; then the model is.
-    needed, free = (keep + 1) * trained + weights - present, shutil.disk_usage(folder).free
+    needed, free = count * trained + weights - present, shutil.disk_usage(folder).free
     if free < needed:
         raise UserError(
             f"training needs {needed / 2**30:.1f} GiB of disk for checkpoints and the model, but {folder} has "

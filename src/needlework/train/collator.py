@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from needlework.models.chat import PackedRow
 from needlework.train.shared_prefix import Layout
 
 
-def collate(rows: Sequence[PackedRow]) -> dict[str, Any]:
+def collate(row: PackedRow) -> dict[str, Any]:
     """Return the model inputs of one packed row.
 
     The result holds `input_ids` and `position_ids` [1, P + S], the `layout`, `logits_to_keep` [A], the
@@ -21,7 +20,6 @@ def collate(rows: Sequence[PackedRow]) -> dict[str, Any]:
     Raises:
         UserError: If the row has no supervised token, from which nothing would be learned.
     """
-    (row,) = rows
     if not all(row.answers):
         raise UserError("a needle has no answer tokens to train on: its answer is empty.")
     layout = Layout(len(row.prefix), tuple(len(branch) for branch in row.branches))

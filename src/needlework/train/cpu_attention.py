@@ -153,7 +153,7 @@ class _Parts:
     """
 
     def __init__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, layout: Layout) -> None:
-        prefix, places = layout.prefix, layout.places()
+        prefix, places = layout.prefix, layout.places
         self.before, self.after = ([each[:, :, rows] for each in (query, key, value)] for rows in _halves(prefix))
         self.heads, self.groups = query.shape[1], key.shape[1]
         self.rows = query.shape[2] - prefix

@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from needlework.haystack import Haystack, Needle
-from needlework.models.chat import Renderer
+from needlework.models.chat import PackedRow, Renderer
 from needlework.train.collator import collate
 
 Logits = Callable[[dict[str, Any]], torch.Tensor]
@@ -39,6 +39,8 @@ class HeldOut:
         self.haystacks = haystacks
         self.steps = steps
         self.target = target
+        self._rows: dict[int, tuple[PackedRow, list[int]]] = {}
+        """What is asked of a haystack, made once: its row, and of each answer how many tokens its value needs."""
 
     def is_due(self, step: int, last: int) -> bool:
         """Return whether a check follows this step."""
@@ -61,24 +63,28 @@ class HeldOut:
         counts = torch.zeros(3, dtype=torch.long)
         rounds = -(-len(self.haystacks) // processes)
         for place in range(process, rounds * processes, processes):
-            haystack = self.haystacks[place % len(self.haystacks)]
-            judged = torch.tensor(judge(haystack, logits, renderer))
+            number = place % len(self.haystacks)
+            if number not in self._rows:
+                self._rows[number] = prepare(self.haystacks[number], renderer)
+            judged = torch.tensor(judge(*self._rows[number], logits))
             if place < len(self.haystacks):
                 counts += torch.tensor([len(judged), *judged.sum(0)])
         return counts
 
 
-def judge(haystack: Haystack, logits: Logits, renderer: Renderer) -> list[tuple[bool, bool]]:
-    """Return for each needle whether the value is found, and whether the answer is right as a whole."""
+def prepare(haystack: Haystack, renderer: Renderer) -> tuple[PackedRow, list[int]]:
+    """Return a haystack's packed row, and of each answer how many of its tokens make its value found."""
     row = renderer.pack(haystack)
-    inputs = collate([row])
-    right = logits(inputs).argmax(-1).cpu() == inputs["labels"]
-    judged = []
-    answers = zip(inputs["labels"].split(row.answers), right.split(row.answers), strict=True)
-    for needle, (ids, own) in zip(haystack.needles, answers, strict=True):
-        needed = value_tokens(needle, ids.tolist(), renderer.tokenizer)
-        judged.append((bool(own[:needed].all()), bool(own.all())))
-    return judged
+    answers = collate(row)["labels"].split(row.answers)
+    pairs = zip(haystack.needles, answers, strict=True)
+    return row, [value_tokens(needle, ids.tolist(), renderer.tokenizer) for needle, ids in pairs]
+
+
+def judge(row: PackedRow, needed: Sequence[int], logits: Logits) -> list[tuple[bool, bool]]:
+    """Return for each needle whether the value is found, and whether the answer is right as a whole."""
+    inputs = collate(row)
+    right = (logits(inputs).argmax(-1).cpu() == inputs["labels"]).split(row.answers)
+    return [(bool(own[:count].all()), bool(own.all())) for own, count in zip(right, needed, strict=True)]
 
 
 def value_tokens(needle: Needle, ids: list[int], tokenizer: PreTrainedTokenizerBase) -> int:

@@ -17,7 +17,7 @@ from needlework.dataset.encoded import IGNORED
 from needlework.errors import UserError
 from needlework.memory import release
 from needlework.storage import write_text
-from needlework.train.checkpoints import folder_of, mark_complete
+from needlework.train.checkpoints import folder_of, keep_only, mark_complete
 from needlework.train.held_out import VALUE
 
 
@@ -140,13 +140,17 @@ class Metrics(TrainerCallback):
             what = f"the loss of {self.place(logs['diverged'])} became {logs['loss']}"
         else:
             what = f"the gradient became {gradient}"
-        raise processes.agreed(UserError(f"{what} at step {step}. Lower the learning rate."))
+        advice = "Lower the learning rate" if step > 1 else "That is before any update: try model.precision=fp32"
+        raise processes.agreed(UserError(f"{what} at step {step}. {advice}."))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         release()
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        mark_complete(folder_of(Path(args.output_dir), state.global_step))
+        saved = Path(args.output_dir)
+        mark_complete(folder_of(saved, state.global_step))
+        # Trainer would delete them earlier, while a kill could still leave the new one incomplete.
+        keep_only(saved, {state.global_step, state.best_global_step})
 
 
 def note(row: dict[str, Any]) -> str:

@@ -50,7 +50,7 @@ def collate_sample(samples: Sequence[Sample]) -> dict[str, Any]:
         UserError: If a needle has no supervised token, from which nothing would be learned.
     """
     (sample,) = samples
-    inputs = collate([sample.row])
+    inputs = collate(sample.row)
     if sample.filling:
         ignored = torch.full_like(inputs["labels"], IGNORED)
         inputs |= {"labels": ignored, "shift_labels": ignored}
@@ -58,6 +58,6 @@ def collate_sample(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def supervised(row: PackedRow, renderer: Renderer) -> str:
-    """Say what is trained on in a row, decoded from its tokens: a label mask that is wrong shows here."""
-    text = renderer.tokenizer.decode(list(row.branches[0][-row.answers[0] :]))
+    """Say what is trained on in a row, decoded from its labels: a mistake in them shows here."""
+    text = renderer.tokenizer.decode(collate(row)["labels"][: row.answers[0]])
     return f"supervised: {text!r}, the first of {len(row.answers)} answers of {sum(row.answers)} tokens"

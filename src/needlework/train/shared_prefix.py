@@ -11,6 +11,7 @@ the restarting position ids, cut the branches off from the prefix. The layout tr
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -91,8 +92,9 @@ class Layout:
         """Return whether every row sees all that lies before it, as without a window."""
         return window is None or window >= self.prefix + max(self.branches)
 
+    @cached_property
     def places(self) -> torch.Tensor:
-        """Return the rows of each branch among S, shape [K, longest], filled up with -1."""
+        """The rows of each branch among S, shape [K, longest], filled up with -1."""
         rows = torch.arange(sum(self.branches)).split(list(self.branches))
         return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=-1)
 

@@ -64,7 +64,7 @@ class SharedPrefixTrainer(Trainer):
         # Trainer averages over processes what is already a share of the global mean.
         loss = loss * self.accelerator.num_processes
         self.tally.add(loss.detach(), logits.detach(), inputs)
-        return (loss, {"logits": logits}) if return_outputs else loss
+        return loss
 
     def answer_logits(self, model: torch.nn.Module, inputs: dict[str, Any]) -> torch.Tensor:
         """Return the logits of a packed row's answer tokens, [A, vocabulary]."""
@@ -154,10 +154,8 @@ def finetune(
             shutil.rmtree(saved, ignore_errors=True)
         return folder / "model"
     folder.mkdir(parents=True, exist_ok=True)
-    # The one before the last is kept until that is known to be complete, and the best.
-    keep = 3 if held_out else 2
     # The processes meet here, before anything is loaded to where they would all find it.
-    training_arguments = arguments.make(settings, saved, keep=keep)
+    training_arguments = arguments.make(settings, saved)
     # LoRA's matrices are drawn here.
     set_seed(settings.seed)
     model = select(model, settings.trainable, lora_rank=settings.lora_rank)
@@ -165,7 +163,9 @@ def finetune(
         # FSDP2 shards parameters of one type alone.
         hold_in_bf16(model)
     enable(model)
-    processes.first(lambda: checkpoints.check_disk(model, folder, keep=keep, whole=settings.merge))
+    # The last one is kept until the next is known to be complete, and the best.
+    count = 3 if held_out else 2
+    processes.first(lambda: checkpoints.check_disk(model, folder, count=count, whole=settings.merge))
     sizes = {
         "parameters": sum(each.numel() for each in model.parameters()),
         "trainable_parameters": sum(each.numel() for each in model.parameters() if each.requires_grad),
