@@ -54,6 +54,17 @@ def make_recipe(path: Path, model: Path, **train: Any) -> Recipe:
     return recipe.parse(values)
 
 
+def test_a_check_holds_texts_of_the_file_out(path: Path, model_folder: Path, tmp_path: Path) -> None:
+    chosen = make_recipe(path, model_folder, check={"steps": 2, "needles": 4, "target": None})
+    rows, answers = own_data.count(chosen)
+    pipeline.finetune(chosen, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run/train/metrics.jsonl").read_text().splitlines()]
+    # Of 18 needles, in an epoch.
+    assert answers <= 14
+    assert (lines[-1]["answers"], lines[-1]["step"]) == (2 * answers, chosen.train.steps(rows))
+    assert [line["step"] for line in lines if "held_out_value" in line] == [2, 4, 6][: chosen.train.steps(rows) // 2]
+
+
 def losses(folder: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (folder / "train/metrics.jsonl").read_text().splitlines()]
 
@@ -63,7 +74,7 @@ def test_training_equals_separate_rows(path: Path, model_folder: Path, tmp_path:
     chosen = make_recipe(path, model_folder, epochs=1)
     pipeline.finetune(chosen, tmp_path / "run")
     renderer = Renderer(load_tokenizer(str(model_folder)))
-    data = pipeline.training_data(chosen, renderer)
+    data, _ = pipeline.training_data(chosen, renderer)
     assert sorted(len(haystack.needles) for haystack in data) == [2, 2, 2, 3, 3, 3, 3]
     model = select(load_model(str(model_folder)), "attention")
     trained = [each for each in model.parameters() if each.requires_grad]

@@ -55,7 +55,7 @@ def show(
         if loaded.data.file is None:
             # A sample does not depend on how many there are.
             loaded = loaded.model_copy(update={"data": loaded.data.model_copy(update={"haystacks": index + 1})})
-    data = pipeline.training_data(loaded, pipeline.make_renderer(loaded.model))
+    data, _ = pipeline.training_data(loaded, pipeline.make_renderer(loaded.model))
     if index >= len(data):
         raise UserError(f"--index {index} is beyond the {len(data)} rows of {source}, which are counted from 0.")
     console = Console(highlight=False)

@@ -46,7 +46,7 @@ def print_plan(recipe: Recipe, tflops: float | None = None) -> None:
         _comment(f"Parameters, tokens, memory and time are left out, because they need the model: {error}")
         return
     pipeline.check_training(recipe, renderer, Silent())
-    data = pipeline.training_data(recipe, renderer)
+    data, _ = pipeline.training_data(recipe, renderer)
     largest = renderer.pack(data.largest())
     rows = [renderer.pack(data[index]) for index in _spread(count)]
     shaped = estimate.shapes(config, train.trainable, lora_rank=train.lora_rank)

@@ -44,11 +44,13 @@ def count(recipe: Recipe) -> tuple[int, int]:
     Raises:
         DataError: If there is a mistake in the file; names the line.
     """
-    from needlework.dataset.own import read_rows
+    from needlework.dataset.own import hold_out, read_rows
 
     if recipe.data.file is None:
         return recipe.data.haystacks, recipe.data.haystacks * recipe.data.needles
-    rows = read_rows(_file(recipe), recipe.data.needles)
+    rows = read_rows(_file(recipe), recipe.data.needles, recipe.seed)
+    if recipe.train.check:
+        rows, _ = hold_out(rows, recipe.train.check.needles)
     return len(rows), sum(len(row.haystack.needles) for row in rows)
 
 

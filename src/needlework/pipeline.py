@@ -138,8 +138,10 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
 
     chosen = recipe.train.model_dump(exclude={"check"})
     settings = TrainSettings(**chosen, precision=cast(Any, recipe.model.precision), seed=recipe.seed)
-    data, check = training_data(recipe, renderer), recipe.train.check
-    held_out = HeldOut(data.held_out(check.needles), steps=check.steps, target=check.target) if check else None
+    data, others = training_data(recipe, renderer)
+    check, held_out = recipe.train.check, None
+    if check and others:
+        held_out = HeldOut(others, steps=check.steps, target=check.target)
     steps = recipe.train.steps(len(data))
     progress.say(f"Finetuning on {data}, {steps} steps")
     progress.say(f"  {supervised(renderer.pack(data[0]), renderer)}")
@@ -160,11 +162,14 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     return target
 
 
-def training_data(recipe: Recipe, renderer: Renderer) -> SyntheticDataset | OwnDataset:
-    """Return the haystacks that a recipe trains on, of a task or of a file."""
+def training_data(
+    recipe: Recipe, renderer: Renderer
+) -> tuple[SyntheticDataset | OwnDataset, SyntheticDataset | OwnDataset | None]:
+    """Return the haystacks that a recipe trains on, of a task or of a file, and those that it is checked by."""
     from needlework.own_data import load
 
-    return load(recipe, renderer) if recipe.data.file is not None else dataset(recipe, renderer)
+    data = load(recipe, renderer) if recipe.data.file is not None else dataset(recipe, renderer)
+    return data.hold_out(recipe.train.check.needles) if recipe.train.check else (data, None)
 
 
 def dataset(recipe: Recipe, renderer: Renderer) -> SyntheticDataset:
@@ -271,10 +276,9 @@ def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> No
         )
     if recipe.data.file is not None:
         progress.say(f"Checking {recipe.data.file}")
-    data = training_data(recipe, renderer)
-    data.largest()
-    if recipe.train.check:
-        data.held_out(recipe.train.check.needles).largest()
+    for haystacks in training_data(recipe, renderer):
+        if haystacks:
+            haystacks.largest()
 
 
 def make_renderer(model: Model, conversation: bool = False) -> Renderer:

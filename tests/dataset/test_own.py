@@ -39,7 +39,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_haystack_with_many_needles_is_several_rows_of_about_the_same_size(path: Path) -> None:
-    rows = read_rows(write(path, haystack(3), haystack(10)), 4)
+    rows = sorted(read_rows(write(path, haystack(3), haystack(10)), 4, 0), key=lambda row: (row.line, row.first))
     assert [(row.line, row.first, len(row.haystack.needles)) for row in rows] == [
         (1, 0, 3), (2, 0, 3), (2, 3, 3), (2, 6, 4),
     ]  # fmt: skip
@@ -77,7 +77,7 @@ def test_a_place_is_a_line_and_its_needles_counted_from_one(path: Path, renderer
 def test_an_id_that_comes_twice_is_named_with_both_lines(path: Path, second: dict[str, Any], message: str) -> None:
     write(path, haystack(0, id="a", needles=[needle(0) | {"id": "x"}]), second)
     with pytest.raises(DataError) as error:
-        read_rows(path, 8)
+        read_rows(path, 8, 0)
     assert message in str(error.value)
 
 
@@ -95,13 +95,13 @@ EVALUATED = squad("eval")[3].text
 def test_a_paragraph_that_is_evaluated_on_is_refused(path: Path, more: dict[str, Any], place: str) -> None:
     write(path, haystack(1), haystack(1, **more))
     with pytest.raises(DataError) as error:
-        read_rows(path, 8)
+        read_rows(path, 8, 0)
     assert f"line 2: {place} holds a paragraph of the embedded evaluation text ({EVALUATED[:40]!r})" in str(error.value)
 
 
 def test_an_empty_file_is_refused(path: Path) -> None:
     with pytest.raises(DataError, match="holds no haystacks: it is empty"):
-        read_rows(write(path), 8)
+        read_rows(write(path), 8, 0)
 
 
 def test_the_budget_is_exact_and_a_longer_line_is_named_with_its_numbers(path: Path, renderer: Renderer) -> None:
@@ -163,7 +163,20 @@ def test_prose_is_packed_as_the_tokens_of_each_whole_prompt(
     assert bool(crossed) == (make is seamless_tokenizer)
 
 
-def test_nothing_of_a_file_is_held_out(path: Path, renderer: Renderer) -> None:
-    data = OwnDataset(write(path, haystack(2)), 8, 900, renderer)
-    with pytest.raises(DataError, match=r"train\.check holds out synthetic haystacks"):
-        data.held_out(4)
+def test_what_is_held_out_is_none_of_the_rest(path: Path, renderer: Renderer) -> None:
+    # Each text is on two lines, and the needles of a line are two rows.
+    write(path, *(haystack(3, preamble=f"Lease {number // 2}:") for number in range(12)))
+    data = OwnDataset(path, 2, 500, renderer)
+    trained, held = data.hold_out(7)
+    assert sum(len(each.needles) for each in held) == 12
+    assert not {each.context for each in trained} & {each.context for each in held}
+    places = [[each.place(index) for index in range(len(each))] for each in (data, trained, held)]
+    assert sorted(places[1] + places[2]) == sorted(places[0])
+    assert places[1] == [each for each in places[0] if each in places[1]]
+
+
+def test_something_is_left_to_train_on(path: Path, renderer: Renderer) -> None:
+    data = OwnDataset(write(path, haystack(2), haystack(3, preamble="Another:")), 8, 900, renderer)
+    data.hold_out(2)
+    with pytest.raises(DataError, match=r"holds out 4 needles .* none of the file's 5 needles in 2 texts to train on"):
+        data.hold_out(4)

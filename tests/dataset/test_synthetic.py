@@ -23,7 +23,8 @@ def test_a_sample_depends_on_seed_and_index_alone(renderer: Renderer) -> None:
 
 def test_held_out_haystacks_are_alike_and_none_of_the_samples(renderer: Renderer) -> None:
     data = dataset(renderer)
-    held_out = data.held_out(9)
+    same, held_out = data.hold_out(9)
+    assert same is data
     assert len(held_out) == 3
     assert all(len(held_out[index].needles) == 4 for index in range(3))
     samples = {data[index].items for index in range(len(data))}

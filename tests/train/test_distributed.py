@@ -43,7 +43,7 @@ def train(model_folder: Path, folder: Path, *, half: bool = False, early: bool =
     renderer = Renderer(load_tokenizer(str(model_folder)))
     data = haystacks(renderer, size=7)
     # 3 haystacks to hold out do not go into two processes either.
-    held_out = HeldOut(data.held_out(9), steps=2, target=None)
+    held_out = HeldOut(data.hold_out(9)[1], steps=2, target=None)
 
     def kill(*_: object) -> None:
         raise Killed

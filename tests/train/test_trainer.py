@@ -129,7 +129,7 @@ def test_matrices_held_in_bf16_change_nothing(
         if not held:
             monkeypatch.setattr("needlework.train.trainer.hold_in_bf16", lambda model: None)
         rows: list[dict[str, float]] = []
-        check = HeldOut(data.held_out(4), steps=4, target=None)
+        check = HeldOut(data.hold_out(4)[1], steps=4, target=None)
         settings = dataclasses.replace(SETTINGS, **told)
         loaded = load_model(str(tmp_path / "published"))
         target = finetune(loaded, renderer, data, settings, tmp_path / str(held), rows.append, check)
@@ -179,7 +179,7 @@ class Scripted(HeldOut):
 
 def test_a_check_changes_nothing_in_the_training(model_folder: Path, renderer: Renderer, tmp_path: Path) -> None:
     data, rows, saved = haystacks(renderer), [], []
-    for held_out in (None, HeldOut(data.held_out(4), steps=1, target=None)):
+    for held_out in (None, HeldOut(data.hold_out(4)[1], steps=1, target=None)):
         seen: list[dict[str, float]] = []
         folder = tmp_path / str(len(rows))
         saved.append(
@@ -273,7 +273,7 @@ def train(model_folder: Path, folder: Path) -> None:
     settings = dataclasses.replace(SETTINGS, epochs=3)
     renderer = Renderer(load_tokenizer(str(model_folder)))
     data = haystacks(renderer, size=7)
-    held_out = HeldOut(data.held_out(6), steps=3, target=None)
+    held_out = HeldOut(data.hold_out(6)[1], steps=3, target=None)
     finetune(load_model(str(model_folder)), renderer, data, settings, folder, held_out=held_out)
 
 

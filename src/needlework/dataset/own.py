@@ -7,7 +7,9 @@ training continues where it stopped.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -32,8 +34,8 @@ class Row:
     haystack: Haystack
 
 
-def read_rows(path: Path, max_needles: int) -> list[Row]:
-    """Read a file of haystacks as rows of at most `max_needles` needles.
+def read_rows(path: Path, max_needles: int, seed: int) -> list[Row]:
+    """Read a file of haystacks as rows of at most `max_needles` needles, shuffled.
 
     Raises:
         DataError: If the file cannot be read or is empty, a line is malformed, an id occurs twice, or a haystack
@@ -48,7 +50,32 @@ def read_rows(path: Path, max_needles: int) -> list[Row]:
         rows += [Row(line, low, replace(haystack, needles=haystack.needles[low:high])) for low, high in pairwise(cuts)]
     if not rows:
         raise DataError(f"{path} holds no haystacks: it is empty.")
-    return rows
+    return [rows[index] for index in np.random.default_rng(seed).permutation(len(rows)).tolist()]
+
+
+def hold_out(rows: Sequence[Row], needles: int) -> tuple[list[Row], list[Row]]:
+    """Divide rows into those to train on and others with at least `needles` needles; no text is in both.
+
+    Raises:
+        DataError: If that leaves nothing to train on.
+    """
+    texts: Counter[str] = Counter()
+    for row in rows:
+        texts[row.haystack.context] += len(row.haystack.needles)
+    held: set[str] = set()
+    for text in reversed(texts):
+        if sum(texts[each] for each in held) >= needles:
+            break
+        held.add(text)
+    if len(held) == len(texts):
+        raise DataError(
+            f"train.check holds out {needles:,} needles with their texts, and would leave none of the file's "
+            f"{texts.total():,} needles in {len(texts):,} texts to train on. Lower train.check.needles."
+        )
+    divided: tuple[list[Row], list[Row]] = [], []
+    for row in rows:
+        divided[row.haystack.context in held].append(row)
+    return divided
 
 
 def _check_not_evaluated(path: Path, line: int, haystack: Haystack) -> None:
@@ -90,9 +117,7 @@ class OwnDataset(Sequence[Haystack]):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        rows = read_rows(self.path, self.max_needles)
-        order = np.random.default_rng(self.seed).permutation(len(rows)).tolist()
-        self.rows: list[Row] = [rows[index] for index in order]
+        self.rows: list[Row] = read_rows(self.path, self.max_needles, self.seed)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -101,16 +126,15 @@ class OwnDataset(Sequence[Haystack]):
         """Return row `index`."""
         return self.rows[index].haystack
 
-    def held_out(self, needles: int) -> OwnDataset:
-        """Refuse to hold haystacks out: there is no way to make more like those in a file.
+    def hold_out(self, needles: int) -> tuple[OwnDataset, OwnDataset]:
+        """Return the rows to train on, and others with at least `needles` needles; no text is in both.
 
         Raises:
-            DataError: Always.
+            DataError: If that leaves nothing to train on.
         """
-        raise DataError(
-            f"train.check holds out synthetic haystacks, and these are of {self.path}. Leave train.check out, and "
-            f"compare the model on a file of haystacks that it was not trained on."
-        )
+        trained, held = copy(self), copy(self)
+        trained.rows, held.rows = hold_out(self.rows, needles)
+        return trained, held
 
     def __str__(self) -> str:
         needles = sum(len(row.haystack.needles) for row in self.rows)

@@ -102,9 +102,9 @@ class SyntheticDataset(Sequence[Haystack]):
         if errors:
             raise max(errors, key=lambda error: error.needed)
 
-    def held_out(self, needles: int) -> SyntheticDataset:
-        """Return a dataset of the same kind with none of these samples, and at least `needles` needles."""
-        return replace(self, size=-(-needles // self.num_needles), seed=self.seed + HELD_OUT)
+    def hold_out(self, needles: int) -> tuple[SyntheticDataset, SyntheticDataset]:
+        """Return this dataset, and one of the same kind with other samples and at least `needles` needles."""
+        return self, replace(self, size=-(-needles // self.num_needles), seed=self.seed + HELD_OUT)
 
     def __getitem__(self, index: int) -> Haystack:  # type: ignore[override]  # no slices
         """Return sample `index`.
