@@ -16,7 +16,7 @@ from needlework.matching import normalize
 
 TITLES = {"contained": "Own haystacks", "exact": "Own haystacks, exact"}
 
-TYPED = "'-\N{MODIFIER LETTER APOSTROPHE}"
+VARIED = "'-\N{MODIFIER LETTER APOSTROPHE}"
 """Marks that texts write in several forms, as in 2019-2021: with one of these, or with a typographic one."""
 
 
@@ -65,7 +65,7 @@ def _normalize(text: str) -> str:
 
 def _apart(character: str) -> bool:
     """Return whether what stands on its two sides are two words."""
-    return character in TYPED or (not character.isascii() and unicodedata.category(character)[0] in "PS")
+    return character in VARIED or (not character.isascii() and unicodedata.category(character)[0] in "PS")
 
 
 def place(haystack: Haystack, needle: Needle) -> str:

@@ -69,7 +69,7 @@ class Layout:
         name = ("branches", window, like.dtype, like.device)
         if name not in self._masks:
             first = 0 if window is None else max(0, self.prefix - window + 1)
-            self._masks[name] = _added(self.branch_mask(window, like.device)[:, first:], like)
+            self._masks[name] = _additive(self.branch_mask(window, like.device)[:, first:], like)
         return self._masks[name]
 
     def added_to_prefix(self, rows: int, keys: int, window: int, like: torch.Tensor) -> torch.Tensor:
@@ -85,7 +85,7 @@ class Layout:
         if name not in self._masks:
             key = torch.arange(keys, device=like.device)
             query = key[keys - rows :, None]
-            self._masks[name] = _added((key <= query) & _within(window, query, key), like)
+            self._masks[name] = _additive((key <= query) & _within(window, query, key), like)
         return self._masks[name]
 
     def reaches_all(self, window: int | None) -> bool:
@@ -104,7 +104,7 @@ def _within(window: int | None, query: torch.Tensor, key: torch.Tensor) -> torch
     return query - key < window if window is not None else torch.ones(1, dtype=torch.bool, device=key.device)
 
 
-def _added(seen: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+def _additive(seen: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return torch.zeros(seen.shape, dtype=like.dtype, device=like.device).masked_fill(~seen, -torch.inf)
 
 

@@ -35,10 +35,9 @@ def windowed_attention(
     """
     query, key, value = share(query, key, value, masked=True)
     pieces = []
-    for rows in torch.arange(query.shape[2]).split(ROWS):
-        start, stop = int(rows[0]), int(rows[-1]) + 1
-        first = max(0, start - window + 1)
-        seen, mask = slice(first, stop), layout.added_to_prefix(stop - start, stop - first, window, like=value)
-        of_piece = query[:, :, start:stop], key[:, :, seen], value[:, :, seen]
+    for start in range(0, query.shape[2], ROWS):
+        stop, first = min(start + ROWS, query.shape[2]), max(0, start - window + 1)
+        mask = layout.added_to_prefix(stop - start, stop - first, window, like=value)
+        of_piece = query[:, :, start:stop], key[:, :, first:stop], value[:, :, first:stop]
         pieces.append(fused_attention(*of_piece, scale=scale, mask=mask))
     return torch.cat(pieces, dim=2)
