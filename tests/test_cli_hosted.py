@@ -86,8 +86,9 @@ def test_what_a_job_is_or_became_is_printed(
 
 
 def test_a_side_is_asked_with_the_users_settings(monkeypatch: pytest.MonkeyPatch, called: Called) -> None:
-    assert call(monkeypatch, "hosted", "evaluate", "run", "after", "--yes", "--model", "d", "--concurrency", "2") == 0
-    assert called == [(Path("run"), "after", {"model": "d", "concurrency": 2})]
+    options = ("--yes", "--model", "d", "--concurrency", "2", "--skip-too-long")
+    assert call(monkeypatch, "hosted", "evaluate", "run", "after", *options) == 0
+    assert called == [(Path("run"), "after", {"model": "d", "concurrency": 2, "skip_too_long": True})]
 
 
 def test_with_both_sides_there_they_are_compared(

@@ -99,6 +99,13 @@ def test_haystacks_are_rendered_to_the_very_messages(tmp_path: Path, join: str) 
     assert len(found.haystacks) < len(users) / 2
 
 
+def test_a_long_question_does_not_part_those_before_it_from_those_after_it(tmp_path: Path) -> None:
+    document = LEASE * 4
+    questions = ["Ask a?", "Ask b" + "?" * 2 * len(document), "Ask c?", "Ask d?"]
+    found = converted(tmp_path, *(chat(f"{document}\n\n{question}") for question in questions))
+    assert [haystack.meta["lines"] for haystack in found.haystacks] == [[1, 3, 4], [2]]
+
+
 def test_a_common_instruction_alone_does_not_make_one_haystack(tmp_path: Path) -> None:
     instruction = "Answer the question using only the document below.\n\n"
     found = converted(tmp_path, *(chat(f"{instruction}{text}\n\nWho?") for text in ("x" * 60, "y" * 60)))

@@ -42,14 +42,15 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_repeated(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    "address", ["api.openai.com/v1", "ftp://a.b", "https://", "http://localhost:8000v1", "http://[::1/v1"]
+    "address",
+    ["api.openai.com/v1", "ftp://a.b", "https://", "http://localhost:8000v1", "http://[::1/v1", "https://.b/v1"],
 )
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(UserError, match="should look like https://api"):
         connect(address, "OPENAI_API_KEY")
 
 
-@pytest.mark.parametrize("address", ["http://api.openai.com/v1", "http://8.8.8.8/v1"])
+@pytest.mark.parametrize("address", ["http://api.openai.com/v1", "http://8.8.8.8/v1", "http://134744072/v1"])
 def test_a_key_is_not_sent_in_clear_through_the_internet(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with pytest.raises(UserError, match=r"unencrypted\. Give its https address") as caught:
@@ -61,7 +62,9 @@ def test_a_key_is_not_sent_in_clear_through_the_internet(monkeypatch: pytest.Mon
     connect(address, "OPENAI_API_KEY", keyless=True)
 
 
-@pytest.mark.parametrize("address", ["https://me:secret@a.b/v1", "https://a.b/v1?key=secret"])
+@pytest.mark.parametrize(
+    "address", ["https://me:secret@a.b/v1", "htp://me:secret@a.b", "https://a.b/v1?key=secret", "https://a.b/v1#secret"]
+)
 def test_secrets_in_an_address_are_refused_and_not_repeated(address: str) -> None:
     with pytest.raises(UserError, match="keys belong in OPENAI_API_KEY") as caught:
         connect(address, "OPENAI_API_KEY")
@@ -104,6 +107,7 @@ def test_each_error_is_one_sentence_that_says_whether_it_had_an_effect(
 def test_only_a_limit_that_passes_is_worth_waiting_for(service: Service) -> None:
     assert fail(service, error(429)).wait == pytest.approx(0.01)
     assert fail(service, error(429, headers=())).wait == 10
+    assert fail(service, error(429, headers=(("Retry-After", "-1"),))).wait == 0
     assert fail(service, error(429, code="insufficient_quota")).wait is None
     assert fail(service, error(400)).wait is None
 

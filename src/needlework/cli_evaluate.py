@@ -21,7 +21,9 @@ Tokenizer = Annotated[
 ]
 Concurrency = Annotated[int | None, typer.Option(min=1, help="With --base-url: concurrent requests; default: 8.")]
 PerMinute = Annotated[float | None, typer.Option(min=0.01, help="With --base-url: most prompts sent per minute.")]
-Timeout = Annotated[float | None, typer.Option(min=0.1, help="With --base-url: seconds per answer; default: 120.")]
+Timeout = Annotated[
+    float | None, typer.Option(min=0.1, max=86400, help="With --base-url: seconds per answer; default: 120.")
+]
 Price = Annotated[
     str | None, typer.Option(metavar="IN,OUT", help="With --base-url: dollars per million tokens, to show the cost.")
 ]

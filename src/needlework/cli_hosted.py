@@ -94,6 +94,9 @@ def evaluate(
     side: Annotated[str, typer.Argument(help="before: the base model; after: the finetuned one.")],
     model: Annotated[str | None, typer.Option(help="Name under which it is served, if another.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Concurrent requests.")] = 8,
+    skip_too_long: Annotated[
+        bool, typer.Option("--skip-too-long", help="Leave out prompts beyond the model's context, and count them.")
+    ] = False,
     yes: Yes = False,
 ) -> None:
     """Evaluate the base or the finetuned model; once both are there, compare them."""
@@ -106,7 +109,8 @@ def evaluate(
         raise UserError(f"there is no side {side!r}. Known: {', '.join(get_args(hosted.Side))}.")
     exit_on_interrupt(AGAIN)
     progress = Terminal()
-    hosted.evaluate(run, side, _confirm(yes), progress, model=model, concurrency=concurrency)  # type: ignore[arg-type]
+    asking = {"model": model, "concurrency": concurrency, "skip_too_long": skip_too_long}
+    hosted.evaluate(run, side, _confirm(yes), progress, **asking)  # type: ignore[arg-type]
     print(f"Answers: {run / side}")
     if all((run / each / DONE).exists() for each in get_args(hosted.Side)):
         print_comparison(pipeline.compare(run / "before", run / "after", run))

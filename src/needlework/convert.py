@@ -129,17 +129,19 @@ def _read_chats(path: Path) -> list[_Chat]:
 def _groups(chats: Sequence[_Chat]) -> list[list[_Chat]]:
     """Return chats with a long common beginning together, each group in the order of the file."""
     groups: list[list[_Chat]] = []
+    group: list[_Chat] = []
     beginning, longest = "", 0
     # In alphabetical order, those that share most are neighbours.
     for chat in sorted(chats, key=lambda chat: chat.user):
         shared = common_length(beginning, chat.user)
-        longest = max(longest, len(chat.user))
-        if groups and 2 * shared >= longest:
-            groups[-1].append(chat)
-            beginning = beginning[:shared]
-        else:
-            groups.append([chat])
-            beginning, longest = chat.user, len(chat.user)
+        if group and 2 * shared >= max(longest, len(chat.user)):
+            group.append(chat)
+            beginning, longest = beginning[:shared], max(longest, len(chat.user))
+            continue
+        groups.append([chat])
+        # A chat that is too long for a group does not end it.
+        if not group or 2 * shared < longest:
+            group, beginning, longest = groups[-1], chat.user, len(chat.user)
     return [sorted(group, key=lambda chat: chat.line) for group in groups]
 
 

@@ -140,6 +140,7 @@ def evaluate(
     *,
     model: str | None = None,
     concurrency: int = 8,
+    skip_too_long: bool = False,
 ) -> None:
     """Ask the base model (`before`) or the finetuned one (`after`) the recipe's benchmarks.
 
@@ -150,6 +151,7 @@ def evaluate(
         progress: Where to show progress; by default nowhere.
         model: The name it is served by, where that is another: of a deployment or an endpoint.
         concurrency: Requests under way at once.
+        skip_too_long: Leave prompts out that the host refuses as too long, and count them.
 
     Raises:
         UserError: If there is no such model yet, or the host does not answer; says why.
@@ -157,7 +159,7 @@ def evaluate(
     record, _, client = _open(output)
     recipe = recipes.load(output / "recipe.yaml")
     name = model or (record.request.model if side == "before" else _model(output, _sent(output, record)))
-    server = Server(record.base_url, concurrency)
+    server = Server(record.base_url, concurrency, skip_too_long=skip_too_long)
     served.evaluate(name, server, recipe, output / side, progress, client=client, confirm=confirm)
 
 
@@ -244,6 +246,6 @@ def _model(output: Path, job: Job) -> str:
     if job.state == "running":
         raise UserError(f"the job {job.id} has not ended ({job.status}). Wait for it: needlework hosted wait {output}")
     if job.model is None:
-        reason = job.error or f"the host gives no reason, but see {output / FOLDER / 'events.jsonl'}"
+        reason = job.error or ("it names no model" if job.state == "succeeded" else "the host gives no reason")
         raise UserError(f"the job {job.id} ended with the status {job.status}: {reason.rstrip('.')}.")
     return job.model

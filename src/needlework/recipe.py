@@ -140,7 +140,7 @@ class Train(Section):
 class Hosted(Section):
     """Finetuning by a hosting provider, with `needlework hosted`."""
 
-    model: str | None = None
+    model: str | None = Field(None, min_length=1)
     """The host's name for the model to finetune; `model.name` is then only used to count tokens."""
 
 

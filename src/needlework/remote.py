@@ -66,17 +66,19 @@ def connect(base_url: str, variable: str, *, keyless: bool = False, timeout: flo
     """
     from openai import OpenAI
 
+    if {"@", "?", "#"}.intersection(base_url):
+        # It is written into the run's folder, and quoted below.
+        raise UserError(f"the base URL holds a user, a password or a query: keys belong in {variable} alone.")
     try:
         address = urlsplit(base_url)
         # What stands in the place of the port is looked at only when that is asked for.
         is_address = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        # It fails where a part of the name is empty or too long.
+        (address.hostname or "").encode("idna")
     except ValueError:
         is_address = False
     if not is_address:
         raise UserError(f"the base URL {base_url!r} should look like {OPENAI_URL}.")
-    if address.username or address.password or address.query:
-        # It is written into the run's folder.
-        raise UserError(f"the base URL holds a user, a password or a query: keys belong in {variable} alone.")
     key = os.environ.get(variable, "").strip()
     if not key and not keyless:
         raise UserError(f"{variable} is not set: it should hold your key for {address.hostname}.")
@@ -93,7 +95,8 @@ def _is_near(host: str) -> bool:
     try:
         return ip_address(host).is_private
     except ValueError:
-        return "." not in host or host.endswith((".local", ".localhost", ".internal", ".lan"))
+        # A number alone is an address, too.
+        return ("." not in host and host[:1].isalpha()) or host.endswith((".local", ".localhost", ".internal", ".lan"))
 
 
 @contextmanager
@@ -162,7 +165,7 @@ def _reason(body: object) -> str:
 
 def _wait(error: APIStatusError) -> float:
     try:
-        return min(float(error.response.headers.get("retry-after", "")), 120.0)
+        return max(0.0, min(120.0, float(error.response.headers.get("retry-after", ""))))
     except ValueError:
         return 10.0
 

@@ -119,6 +119,11 @@ def test_the_budget_is_exact_and_a_longer_line_is_named_with_its_numbers(path: P
         OwnDataset(path, 4, 30, renderer).largest()
 
 
+def test_the_largest_row_is_that_with_the_most_tokens_of_all_its_branches(path: Path, renderer: Renderer) -> None:
+    write(path, haystack(1, preamble="A longer beginning, of which there is one."), haystack(8))
+    assert OwnDataset(path, 8, 10**6, renderer).largest().id == "2"
+
+
 def test_questions_that_share_nothing_are_refused(path: Path) -> None:
     write(path, {"needles": [{"question": "Who?", "answer": "I."}, {"question": "How?", "answer": "So."}]})
     with pytest.raises(DataError, match="line 1: there is nothing that its questions share"):
@@ -173,6 +178,12 @@ def test_what_is_held_out_is_none_of_the_rest(path: Path, renderer: Renderer) ->
     places = [[each.place(index) for index in range(len(each))] for each in (data, trained, held)]
     assert sorted(places[1] + places[2]) == sorted(places[0])
     assert places[1] == [each for each in places[0] if each in places[1]]
+
+
+def test_lines_without_items_are_texts_of_their_own(path: Path, renderer: Renderer) -> None:
+    write(path, *({"needles": [needle(number)]} for number in range(5)))
+    trained, held = OwnDataset(path, 8, 900, renderer).hold_out(2)
+    assert (len(trained), len(held)) == (3, 2)
 
 
 def test_something_is_left_to_train_on(path: Path, renderer: Renderer) -> None:

@@ -169,6 +169,11 @@ def test_each_word_number_and_sign_is_a_token_at_least() -> None:
     assert fewest_tokens(Ask(Haystack("h", "own", "", (), (needle,)), needle)) == 1 + 4 + 1 + 1 + 1 + 1 + 1 + 1
 
 
+def test_the_marks_of_a_script_are_part_of_its_words() -> None:
+    needle = Needle("n", "n", "\u0939\u093f\u0928\u094d\u0926\u0940 \u092e\u0947\u0902", "", (), -1)
+    assert fewest_tokens(Ask(Haystack("h", "own", "", (), (needle,)), needle)) == 2
+
+
 def test_so_many_prompts_are_sent_in_a_minute(service: Service, client: Any) -> None:
     start = time.monotonic()
     OpenAIBackend(client, "m", requests_per_minute=600).answer(asks(4), max_new_tokens=9, stop=None)

@@ -59,10 +59,10 @@ def hold_out(rows: Sequence[Row], needles: int) -> tuple[list[Row], list[Row]]:
     Raises:
         DataError: If that leaves nothing to train on.
     """
-    texts: Counter[str] = Counter()
+    texts: Counter[str | int] = Counter()
     for row in rows:
-        texts[row.haystack.context] += len(row.haystack.needles)
-    held: set[str] = set()
+        texts[_text(row)] += len(row.haystack.needles)
+    held: set[str | int] = set()
     for text in reversed(texts):
         if sum(texts[each] for each in held) >= needles:
             break
@@ -74,8 +74,13 @@ def hold_out(rows: Sequence[Row], needles: int) -> tuple[list[Row], list[Row]]:
         )
     divided: tuple[list[Row], list[Row]] = [], []
     for row in rows:
-        divided[row.haystack.context in held].append(row)
+        divided[_text(row) in held].append(row)
     return divided
+
+
+def _text(row: Row) -> str | int:
+    """Return what tells a text from others: where the questions hold all of it, the line."""
+    return row.haystack.context or row.line
 
 
 def _check_not_evaluated(path: Path, line: int, haystack: Haystack) -> None:
@@ -148,12 +153,12 @@ class OwnDataset(Sequence[Haystack]):
         return f"line {row.line} of {self.path.name}, needles {row.first + 1} to {last}"
 
     def largest(self) -> Haystack:
-        """Return the longest row.
+        """Return the row with the most tokens.
 
         Raises:
             DataError: If a row does not fit `max_tokens`, or its questions share no prefix; names its line.
         """
-        lengths = [self._count(row) for row in self.rows]
+        sizes, lengths = zip(*map(self._count, self.rows), strict=True)
         longest = max(range(len(self)), key=lengths.__getitem__)
         if lengths[longest] > self.max_tokens:
             long = sorted({self.rows[index].line for index, each in enumerate(lengths) if each > self.max_tokens})
@@ -162,16 +167,18 @@ class OwnDataset(Sequence[Haystack]):
                 f"data.max_tokens is {self.max_tokens:,}; {_too_long(long)}. Raise data.max_tokens, at most to the "
                 f"model's context, or shorten the text."
             )
-        return self[longest]
+        return self[max(range(len(self)), key=sizes.__getitem__)]
 
-    def _count(self, row: Row) -> int:
+    def _count(self, row: Row) -> tuple[int, int]:
+        """Return the tokens of a packed row, and those of its longest prompt with the answer."""
         packed = self.renderer.pack(row.haystack)
         if not packed.prefix:
             raise DataError(
                 f"{self.path}, line {row.line}: there is nothing that its questions share. Give the text they are "
                 f"about as items, or each question a line of its own."
             )
-        return len(packed.prefix) + max(map(len, packed.branches))
+        branches = list(map(len, packed.branches))
+        return len(packed.prefix) + sum(branches), len(packed.prefix) + max(branches)
 
 
 def _too_long(lines: Sequence[int]) -> str:

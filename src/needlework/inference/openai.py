@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,9 @@ PART = re.compile(r"[^\W\d_]+('[^\W\d_]+)?|\d+|[^\w\s]+(?![^\W\d_])")
 
 def fewest_tokens(ask: Ask) -> int:
     """Return the fewest tokens that a message has with any tokenizer."""
-    return sum(1 for _ in PART.finditer(ask.haystack.message(ask.needle)))
+    # A vowel sign of an Indic script is a mark within its word.
+    letters = (each for each in ask.haystack.message(ask.needle) if unicodedata.category(each)[0] != "M")
+    return sum(1 for _ in PART.finditer("".join(letters)))
 
 
 class OpenAIBackend:
@@ -124,5 +127,5 @@ class OpenAIBackend:
                 raise TypeError
             written = usage.get("completion_tokens")
             return Answer(output or "", int(usage["prompt_tokens"]), None if written is None else int(written))
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError):
             raise malformed(self.client, "no text or no count of tokens") from None

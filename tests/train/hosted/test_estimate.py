@@ -46,17 +46,18 @@ def test_openai_models_are_counted_with_their_own_vocabulary(
     assert encode("4548: 1475 <|endoftext|>") == encoding.encode("4548: 1475 <|endoftext|>", disallowed_special=())
 
 
-def refuse(*arguments: object) -> object:
-    raise OSError("no network")
-
-
-@pytest.mark.parametrize("case", ["not installed", "another model", "no vocabulary"])
+@pytest.mark.parametrize("case", ["not installed", "another model", "no vocabulary", "another file"])
 def test_without_it_the_recipes_tokenizer_counts_and_is_named(
     renderer: Renderer, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     if case == "not installed":
         monkeypatch.setitem(sys.modules, "tiktoken", None)
-    monkeypatch.setattr("tiktoken.model.get_encoding", refuse) if case == "no vocabulary" else None
+    error = OSError("no network") if case == "no vocabulary" else ValueError("Hash mismatch")
+
+    def refuse(*arguments: object) -> object:
+        raise error
+
+    monkeypatch.setattr("tiktoken.model.get_encoding", refuse) if case.startswith(("no v", "another f")) else None
     encode, name = counter("llama" if case == "another model" else "gpt-4.1-mini", renderer, "tiny")
     assert name == "the tokenizer of tiny"
     assert encode("4548: 1475") == renderer.encode(["4548: 1475"])[0]

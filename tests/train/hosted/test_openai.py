@@ -48,6 +48,14 @@ def test_a_failed_job_says_why(service: Service, host: Host) -> None:
     assert host.retrieve(id).error == "The file is bad."
 
 
+def test_what_a_host_says_is_made_safe_to_show(service: Service, host: Host) -> None:
+    id = host.create(REQUEST, "file-0").id
+    error = {"message": "\x1b[2JThe file is bad."}
+    service.jobs[0] |= {"status": "failed", "error": error, "trained_tokens": "many"}
+    job = host.retrieve(id)
+    assert (job.error, job.tokens) == ("\N{SYMBOL FOR ESCAPE}[2JThe file is bad.", None)
+
+
 def test_the_model_and_the_tokens_come_with_the_end(service: Service, host: Host) -> None:
     id = host.create(REQUEST, "file-0").id
     assert host.retrieve(id).model is None

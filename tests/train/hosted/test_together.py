@@ -49,3 +49,11 @@ def test_the_model_counts_only_once_the_job_has_ended(service: Service, host: Ho
     service.jobs[0] |= {"status": "completed", "token_count": 99}
     job = host.retrieve(id)
     assert (job.model, job.tokens, job.state) == ("me/base-model-needle-1", 99, "succeeded")
+
+
+def test_events_that_tell_of_no_step_have_none(service: Service, host: Host) -> None:
+    id = host.create(REQUEST, "file-0").id
+    times = ("2026-01-01", "2026-01-02")
+    for time, step, total in zip(times, (0, 3), (0, 9), strict=True):
+        service.happened[id].append({"created_at": time, "message": "x", "step": step, "total_steps": total})
+    assert [(event.step, event.steps) for event in host.events(id)] == [(3, 9), (None, None)]

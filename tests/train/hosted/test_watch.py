@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from needlework.errors import DataError
 from needlework.remote import RemoteError
 from needlework.train.hosted import watch
 from needlework.train.hosted.api import Host, Job
@@ -111,4 +112,12 @@ def test_a_host_that_fails_for_long_or_refuses_ends_it(
         watcher.follow(job)
     service.faults["job"].append(error(404))
     with pytest.raises(RemoteError, match=r"\(404\)"):
+        watcher.follow(job)
+
+
+@pytest.mark.parametrize("content", [b"{bad\n", b"[]\n", b"\xff\n"])
+def test_a_damaged_log_is_told(watcher: Watcher, job: str, content: bytes) -> None:
+    watcher.log.parent.mkdir()
+    watcher.log.write_bytes(content)
+    with pytest.raises(DataError, match=r"events\.jsonl is damaged\. Delete it"):
         watcher.follow(job)

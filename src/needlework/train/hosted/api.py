@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from needlework.remote import malformed
+from needlework.visible import visible
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -53,7 +54,7 @@ class Job:
 
     id: str
     status: str
-    """The host's own word."""
+    """The host's own word, as it may be shown."""
     model: str | None = None
     """The finetuned model, once there is one."""
     error: str = ""
@@ -151,6 +152,12 @@ def is_ours(client: OpenAI, job: dict[str, Any], key: str, file: str) -> bool:
 
 def event(entry: dict[str, Any], numbers: object) -> Event:
     """Return the event of an entry, whose steps may stand elsewhere in it."""
-    step, steps = (numbers.get(name) if isinstance(numbers, dict) else None for name in ("step", "total_steps"))
-    time, message = str(entry.get("created_at") or ""), str(entry.get("message") or "")
-    return Event(str(entry.get("id") or f"{time} {message}"), time, message, step, steps)
+    step, steps = (whole(numbers.get(name)) if isinstance(numbers, dict) else None for name in ("step", "total_steps"))
+    time, message = str(entry.get("created_at") or ""), visible(str(entry.get("message") or ""))
+    # Together gives all events numbers: 0 of 0 where they tell of no step.
+    return Event(str(entry.get("id") or f"{time} {message}"), time, message, step if steps else None, steps or None)
+
+
+def whole(value: object) -> int | None:
+    """Return a number of an answer; None where it is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -79,6 +79,7 @@ def counter(model: str, renderer: Renderer, name: str) -> tuple[Encode, str]:
         import tiktoken
 
         encoding = tiktoken.encoding_for_model(model)
-    except (ImportError, KeyError, OSError):
+    except (ImportError, KeyError, OSError, ValueError):
+        # A ValueError where something else than the vocabulary was downloaded, such as a network's login page.
         return lambda text: renderer.encode([text])[0], f"the tokenizer of {name}"
     return lambda text: encoding.encode(text, disallowed_special=()), f"tiktoken's {encoding.name}"

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from needlework.remote import explained, malformed
-from needlework.train.hosted.api import PURPOSE, Event, Job, Request, checked, entries, event, file_of, is_ours
+from needlework.train.hosted.api import PURPOSE, Event, Job, Request, checked, entries, event, file_of, is_ours, whole
+from needlework.visible import visible
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -93,5 +94,6 @@ class OpenAIHost:
 def _job(client: OpenAI, answer: object) -> Job:
     job = checked(client, answer, "id", "status")
     error = job.get("error")
-    reason = str(error.get("message") or "") if isinstance(error, dict) else ""
-    return Job(job["id"], job["status"], job.get("fine_tuned_model"), reason, job.get("trained_tokens"))
+    reason = visible(str(error.get("message") or "")) if isinstance(error, dict) else ""
+    model = checked(client, job, "fine_tuned_model")["fine_tuned_model"] if job.get("fine_tuned_model") else None
+    return Job(visible(job["id"]), visible(job["status"]), model, reason, whole(job.get("trained_tokens")))

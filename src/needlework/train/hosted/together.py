@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from needlework.remote import explained
-from needlework.train.hosted.api import PURPOSE, Event, Job, Request, checked, entries, event, file_of, is_ours
+from needlework.train.hosted.api import PURPOSE, Event, Job, Request, checked, entries, event, file_of, is_ours, whole
+from needlework.visible import visible
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -77,7 +78,7 @@ class TogetherHost:
 
     def _job(self, answer: object) -> Job:
         job = checked(self.client, answer, "id", "status")
-        made = Job(job["id"], job["status"], tokens=job.get("token_count"))
+        made = Job(visible(job["id"]), visible(job["status"]), tokens=whole(job.get("token_count")))
         # Its name is there from the beginning, the model itself not before the end.
         if made.state != "succeeded":
             return made

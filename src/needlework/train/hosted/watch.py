@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from needlework.errors import DataError
 from needlework.remote import RemoteError
 from needlework.storage import write_text
 from needlework.train.hosted.api import Event, Host, Job
@@ -64,10 +65,14 @@ def _recover(log: Path) -> set[str]:
     """Return the ids of the events in a log, and drop a last line that a kill cut off."""
     if not log.exists():
         return set()
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
+    try:
+        known = {json.loads(line)["id"] for line in whole}
+    except (ValueError, TypeError, KeyError):
+        raise DataError(f"{log} is damaged. Delete it: the host tells of all events again.") from None
     write_text(log, "".join(whole))
-    return {json.loads(line)["id"] for line in whole}
+    return known
 
 
 def _news(host: Host, id: str, known: set[str], log: Path) -> list[Event]:
