@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "benchmarks": {"haystack", "tasks", "corpus", "downloads", "matching", "errors"},
     "models": {"haystack", "memory", "storage", "errors"},
     "dataset": {"haystack", "corpus", "tasks", "models", "storage", "errors"},
-    "train": {"haystack", "models", "dataset", "storage", "memory", "processes", "remote", "errors"},
+    "train": {"haystack", "models", "dataset", "storage", "memory", "processes", "remote", "visible", "errors"},
     "inference": {"haystack", "models", "memory", "remote", "storage", "errors"},
     "measures": {"haystack", "corpus", "models", "dataset", "train", "inference", "storage", "errors"},
     "harness": {"haystack", "benchmarks", "models", "inference", "matching", "storage", "errors"},
