@@ -6,7 +6,9 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -198,27 +200,30 @@ def after_four_steps(model_folder: Path, tmp_path_factory: pytest.TempPathFactor
     return weights(finetune(load_model(str(model_folder)), renderer, haystacks(renderer), settings, folder))
 
 
+@pytest.fixture
+def train_checked(model_folder: Path, renderer: Renderer, tmp_path: Path) -> Callable[..., dict[str, torch.Tensor]]:
+    """Train in the test's folder with a scripted check, and return the weights that are saved."""
+
+    def train(*found: int, target: float | None = None) -> dict[str, torch.Tensor]:
+        settings, check = dataclasses.replace(SETTINGS, schedule="constant"), Scripted(*found, target=target)
+        model, data = load_model(str(model_folder)), haystacks(renderer)
+        return weights(finetune(model, renderer, data, settings, tmp_path, held_out=check))
+
+    return train
+
+
 def test_the_model_that_found_most_is_saved(
-    model_folder: Path, renderer: Renderer, tmp_path: Path, after_four_steps: dict[str, torch.Tensor]
+    train_checked: Any, tmp_path: Path, after_four_steps: dict[str, torch.Tensor]
 ) -> None:
-    settings = dataclasses.replace(SETTINGS, schedule="constant")
-    check = Scripted(3, 7, 5, 6)
-    target = finetune(load_model(str(model_folder)), renderer, haystacks(renderer), settings, tmp_path, held_out=check)
-    found = weights(target)
+    found = train_checked(3, 7, 5, 6)
     assert all(torch.equal(found[name], after_four_steps[name]) for name in found)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["steps"], summary["best_step"], summary["held_out_value"]) == (8, 4, 0.7)
 
 
 def test_the_best_is_there_where_a_kill_cut_a_better_one_off(
-    model_folder: Path, renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train_checked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = dataclasses.replace(SETTINGS, schedule="constant")
-
-    def train(*found: int) -> Path:
-        check, data = Scripted(*found), haystacks(renderer)
-        return finetune(load_model(str(model_folder)), renderer, data, settings, tmp_path, held_out=check)
-
     def kill(checkpoint: Path) -> None:
         if checkpoint.name == "checkpoint-8":
             raise KeyboardInterrupt
@@ -227,33 +232,23 @@ def test_the_best_is_there_where_a_kill_cut_a_better_one_off(
     with monkeypatch.context() as patched:
         patched.setattr("needlework.train.metrics.mark_complete", kill)
         with pytest.raises(KeyboardInterrupt):
-            train(5, 3, 3, 6)
+            train_checked(5, 3, 3, 6)
     # Asked again, by another number of processes, the model may find a needle less.
-    train(4)
+    train_checked(4)
     assert json.loads((tmp_path / "summary.json").read_text())["best_step"] == 2
 
 
 def test_a_solved_training_stops_even_if_it_is_killed_while_it_saves(
-    model_folder: Path,
-    renderer: Renderer,
-    tmp_path: Path,
-    after_four_steps: dict[str, torch.Tensor],
-    monkeypatch: pytest.MonkeyPatch,
+    train_checked: Any, tmp_path: Path, after_four_steps: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = dataclasses.replace(SETTINGS, schedule="constant")
-
-    def train(*found: int) -> Path:
-        check, data = Scripted(*found, target=0.9), haystacks(renderer)
-        return finetune(load_model(str(model_folder)), renderer, data, settings, tmp_path, held_out=check)
-
     def kill(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr("needlework.train.trainer._save", kill)
         with pytest.raises(KeyboardInterrupt):
-            train(3, 9)
-    found = weights(train())
+            train_checked(3, 9, target=0.9)
+    found = train_checked(target=0.9)
     assert all(torch.equal(found[name], after_four_steps[name]) for name in found)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row.get("held_out_value") for row in rows] == [None, 0.3, None, 0.9]
