@@ -139,9 +139,8 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     chosen = recipe.train.model_dump(exclude={"check"})
     settings = TrainSettings(**chosen, precision=cast(Any, recipe.model.precision), seed=recipe.seed)
     data, others = training_data(recipe, renderer)
-    check, held_out = recipe.train.check, None
-    if check and others:
-        held_out = HeldOut(others, steps=check.steps, target=check.target)
+    check = recipe.train.check
+    held_out = HeldOut(others, steps=check.steps, target=check.target) if check and others else None
     steps = recipe.train.steps(len(data))
     progress.say(f"Finetuning on {data}, {steps} steps")
     progress.say(f"  {supervised(renderer.pack(data[0]), renderer)}")

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,11 +20,15 @@ from needlework.haystack import Haystack, Needle
 from needlework.inference.backend import Ask
 from needlework.inference.hf import HFBackend
 from needlework.models.chat import Renderer
+from needlework.models.loading import load_model, load_tokenizer
 from needlework.tasks import make_task
+from needlework.train.checkpoints import mark_complete
 from needlework.train.collator import collate
 from needlework.train.held_out import VALUE, HeldOut, KeepBest, judge, prepare, value_tokens
 from needlework.train.shared_prefix import enable
+from needlework.train.trainer import finetune
 from tests.conftest import make_model
+from tests.train.test_trainer import SETTINGS, haystacks, weights
 
 
 def logits_of(model: LlamaForCausalLM) -> Any:
@@ -124,3 +131,89 @@ def test_the_training_stops_where_the_target_is_met(target: float | None, stops:
 def test_checks_come_at_their_steps_and_at_the_end() -> None:
     held_out = HeldOut([], steps=3, target=None)
     assert [step for step in range(1, 9) if held_out.is_due(step, 8)] == [3, 6, 8]
+
+
+class Scripted(HeldOut):
+    """A check that finds as many values of ten as it was told, in turn."""
+
+    def __init__(self, *found: int, steps: int = 2, target: float | None = None) -> None:
+        super().__init__([], steps=steps, target=target)
+        self.found = list(found)
+
+    def count(self, *_: object) -> torch.Tensor:
+        return torch.tensor([10, self.found.pop(0), 0])
+
+
+def test_a_check_changes_nothing_in_the_training(model_folder: Path, renderer: Renderer, tmp_path: Path) -> None:
+    data, rows, saved = haystacks(renderer), [], []
+    for held_out in (None, HeldOut(data.hold_out(4)[1], steps=1, target=None)):
+        seen: list[dict[str, float]] = []
+        folder = tmp_path / str(len(rows))
+        saved.append(
+            weights(finetune(load_model(str(model_folder)), renderer, data, SETTINGS, folder, seen.append, held_out))
+        )
+        rows.append([(row["loss"], row["grad_norm"]) for row in seen])
+    assert rows[0] == rows[1]
+    assert all(torch.equal(saved[0][name], saved[1][name]) for name in saved[0])
+
+
+@pytest.fixture(scope="module")
+def after_four_steps(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    renderer = Renderer(load_tokenizer(str(model_folder)))
+    settings = replace(SETTINGS, epochs=1, schedule="constant")
+    folder = tmp_path_factory.mktemp("four-steps")
+    return weights(finetune(load_model(str(model_folder)), renderer, haystacks(renderer), settings, folder))
+
+
+@pytest.fixture
+def train_checked(model_folder: Path, renderer: Renderer, tmp_path: Path) -> Callable[..., dict[str, torch.Tensor]]:
+    """Train in the test's folder with a scripted check, and return the weights that are saved."""
+
+    def train(*found: int, target: float | None = None) -> dict[str, torch.Tensor]:
+        settings, check = replace(SETTINGS, schedule="constant"), Scripted(*found, target=target)
+        model, data = load_model(str(model_folder)), haystacks(renderer)
+        return weights(finetune(model, renderer, data, settings, tmp_path, held_out=check))
+
+    return train
+
+
+def test_the_model_that_found_most_is_saved(
+    train_checked: Any, tmp_path: Path, after_four_steps: dict[str, torch.Tensor]
+) -> None:
+    found = train_checked(3, 7, 5, 6)
+    assert all(torch.equal(found[name], after_four_steps[name]) for name in found)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["steps"], summary["best_step"], summary["held_out_value"]) == (8, 4, 0.7)
+
+
+def test_the_best_is_there_where_a_kill_cut_a_better_one_off(
+    train_checked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(checkpoint: Path) -> None:
+        if checkpoint.name == "checkpoint-8":
+            raise KeyboardInterrupt
+        mark_complete(checkpoint)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("needlework.train.metrics.mark_complete", kill)
+        with pytest.raises(KeyboardInterrupt):
+            train_checked(5, 3, 3, 6)
+    # Asked again, by another number of processes, the model may find a needle less.
+    train_checked(4)
+    assert json.loads((tmp_path / "summary.json").read_text())["best_step"] == 2
+
+
+def test_a_solved_training_stops_even_if_it_is_killed_while_it_saves(
+    train_checked: Any, tmp_path: Path, after_four_steps: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("needlework.train.trainer._save", kill)
+        with pytest.raises(KeyboardInterrupt):
+            train_checked(3, 9, target=0.9)
+    found = train_checked(target=0.9)
+    assert all(torch.equal(found[name], after_four_steps[name]) for name in found)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row.get("held_out_value") for row in rows] == [None, 0.3, None, 0.9]

@@ -6,9 +6,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -22,7 +20,6 @@ from needlework.models.chat import Renderer
 from needlework.models.loading import load_model, load_tokenizer
 from needlework.tasks import make_task
 from needlework.train.arguments import TrainSettings
-from needlework.train.checkpoints import mark_complete
 from needlework.train.held_out import HeldOut
 from needlework.train.trainable import Trainable
 from needlework.train.trainer import finetune
@@ -166,92 +163,6 @@ def test_a_full_disk_is_foreseen(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(UserError, match=r"training needs 0\.0 GiB of disk.* 0\.0 GiB free"):
         finetune(model, renderer, haystacks(renderer), SETTINGS, tmp_path)
-
-
-class Scripted(HeldOut):
-    """A check that finds as many values of ten as it was told, in turn."""
-
-    def __init__(self, *found: int, steps: int = 2, target: float | None = None) -> None:
-        super().__init__([], steps=steps, target=target)
-        self.found = list(found)
-
-    def count(self, *_: object) -> torch.Tensor:
-        return torch.tensor([10, self.found.pop(0), 0])
-
-
-def test_a_check_changes_nothing_in_the_training(model_folder: Path, renderer: Renderer, tmp_path: Path) -> None:
-    data, rows, saved = haystacks(renderer), [], []
-    for held_out in (None, HeldOut(data.hold_out(4)[1], steps=1, target=None)):
-        seen: list[dict[str, float]] = []
-        folder = tmp_path / str(len(rows))
-        saved.append(
-            weights(finetune(load_model(str(model_folder)), renderer, data, SETTINGS, folder, seen.append, held_out))
-        )
-        rows.append([(row["loss"], row["grad_norm"]) for row in seen])
-    assert rows[0] == rows[1]
-    assert all(torch.equal(saved[0][name], saved[1][name]) for name in saved[0])
-
-
-@pytest.fixture(scope="module")
-def after_four_steps(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
-    renderer = Renderer(load_tokenizer(str(model_folder)))
-    settings = dataclasses.replace(SETTINGS, epochs=1, schedule="constant")
-    folder = tmp_path_factory.mktemp("four-steps")
-    return weights(finetune(load_model(str(model_folder)), renderer, haystacks(renderer), settings, folder))
-
-
-@pytest.fixture
-def train_checked(model_folder: Path, renderer: Renderer, tmp_path: Path) -> Callable[..., dict[str, torch.Tensor]]:
-    """Train in the test's folder with a scripted check, and return the weights that are saved."""
-
-    def train(*found: int, target: float | None = None) -> dict[str, torch.Tensor]:
-        settings, check = dataclasses.replace(SETTINGS, schedule="constant"), Scripted(*found, target=target)
-        model, data = load_model(str(model_folder)), haystacks(renderer)
-        return weights(finetune(model, renderer, data, settings, tmp_path, held_out=check))
-
-    return train
-
-
-def test_the_model_that_found_most_is_saved(
-    train_checked: Any, tmp_path: Path, after_four_steps: dict[str, torch.Tensor]
-) -> None:
-    found = train_checked(3, 7, 5, 6)
-    assert all(torch.equal(found[name], after_four_steps[name]) for name in found)
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["steps"], summary["best_step"], summary["held_out_value"]) == (8, 4, 0.7)
-
-
-def test_the_best_is_there_where_a_kill_cut_a_better_one_off(
-    train_checked: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def kill(checkpoint: Path) -> None:
-        if checkpoint.name == "checkpoint-8":
-            raise KeyboardInterrupt
-        mark_complete(checkpoint)
-
-    with monkeypatch.context() as patched:
-        patched.setattr("needlework.train.metrics.mark_complete", kill)
-        with pytest.raises(KeyboardInterrupt):
-            train_checked(5, 3, 3, 6)
-    # Asked again, by another number of processes, the model may find a needle less.
-    train_checked(4)
-    assert json.loads((tmp_path / "summary.json").read_text())["best_step"] == 2
-
-
-def test_a_solved_training_stops_even_if_it_is_killed_while_it_saves(
-    train_checked: Any, tmp_path: Path, after_four_steps: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def kill(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr("needlework.train.trainer._save", kill)
-        with pytest.raises(KeyboardInterrupt):
-            train_checked(3, 9, target=0.9)
-    found = train_checked(target=0.9)
-    assert all(torch.equal(found[name], after_four_steps[name]) for name in found)
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [row.get("held_out_value") for row in rows] == [None, 0.3, None, 0.9]
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_sample(
