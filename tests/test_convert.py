@@ -112,6 +112,11 @@ def test_a_common_instruction_alone_does_not_make_one_haystack(tmp_path: Path) -
     assert [haystack.items for haystack in found.haystacks] == [(instruction + "x" * 60,), (instruction + "y" * 60,)]
 
 
+def test_a_folder_of_questions_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is a folder\. Give one \.json or \.jsonl file of questions\."):
+        from_squad(tmp_path)
+
+
 def test_the_one_system_message_is_said(tmp_path: Path) -> None:
     assert converted(tmp_path, chat("A?", system="Be brief."), chat("B?", system="Be brief.")).system == "Be brief."
     assert converted(tmp_path, chat("A?")).system is None
@@ -133,15 +138,25 @@ def test_the_one_system_message_is_said(tmp_path: Path) -> None:
         ),
         (
             {"messages": [{"role": "user", "content": "A", "weight": 0}]},
-            "line 2: messages.0.weight: extra inputs are not",
+            "line 2: messages.0: a needle cannot hold weight. Remove the key, or leave the chat out",
         ),
-        (chat("A") | {"tools": []}, "line 2: tools: input should be none"),
+        (
+            {"messages": [{"role": "assistant", "content": None, "tool_calls": [{}], "name": "B"}]},
+            "line 2: messages.0: a needle cannot hold name, tool_calls.",
+        ),
+        (chat("A") | {"tools": [{}]}, "line 2: tools: a needle cannot hold tools."),
     ],
 )
 def test_a_line_that_is_no_question_and_answer_is_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError) as error:
         converted(tmp_path, chat("Who?"), row)
     assert message in str(error.value)
+
+
+def test_keys_that_say_nothing_may_be_there(tmp_path: Path) -> None:
+    row = chat("Who?")
+    row["messages"][0]["name"] = None
+    assert converted(tmp_path, row | {"tools": [], "source": "mine"}).haystacks == converted(tmp_path, row).haystacks
 
 
 def test_an_empty_file_of_chats_is_refused(tmp_path: Path) -> None:

@@ -114,6 +114,24 @@ def test_the_base_model_is_measured_before_anything_is_paid_for_training(
     assert len(list(read(Prediction, tmp_path / "before/predictions-knowledge.jsonl"))) == 8
 
 
+@pytest.mark.parametrize(("answered", "asked"), [(5, ["3 prompts of"]), (8, [])])
+def test_an_evaluation_that_continues_asks_about_what_is_left(
+    service: Service, tiny: Recipe, tmp_path: Path, answered: int, asked: list[str]
+) -> None:
+    with pytest.raises(UserError, match="nothing was sent"):
+        submit(tiny, tmp_path, service, Confirm(agree=False))
+    folder, confirm = tmp_path / "before", Confirm()
+    hosted.evaluate(tmp_path, "before", Confirm())
+    predictions = folder / "predictions-knowledge.jsonl"
+    lines = predictions.read_text().splitlines(keepends=True)
+    for path in (predictions, folder / "summary.json", folder / "done"):
+        path.unlink()
+    (folder / "predictions-knowledge.jsonl.partial").write_text("".join(lines[:answered]))
+    hosted.evaluate(tmp_path, "before", confirm)
+    assert [question[:12] for question in confirm.asked] == asked
+    assert predictions.read_text() == "".join(lines)
+
+
 def test_what_was_agreed_to_is_completed_without_asking_again(service: Service, tiny: Recipe, tmp_path: Path) -> None:
     service.faults["create"].append(error(400, "not now"))
     with pytest.raises(UserError, match="not now"):

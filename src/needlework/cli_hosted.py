@@ -62,7 +62,9 @@ def submit(
 def status(run: Run) -> None:
     """Print the status of the job."""
     from needlework import hosted
+    from needlework.interrupt import exit_on_interrupt
 
+    exit_on_interrupt("Stopped.")
     job = hosted.status(run)
     facts = [f"model {job.model}" if job.model else "", f"{job.tokens:,} tokens" if job.tokens else "", job.error]
     print(", ".join([f"Job: {job.id}, {job.status}", *filter(None, facts)]))
@@ -83,7 +85,9 @@ def wait(run: Run) -> None:
 def cancel(run: Run) -> None:
     """Cancel the job."""
     from needlework import hosted
+    from needlework.interrupt import exit_on_interrupt
 
+    exit_on_interrupt(f"Stopped. See whether the job was cancelled: needlework hosted status {run}")
     job = hosted.cancel(run)
     print(f"Job: {job.id}, {job.status}")
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, model_validator
 
 from needlework.corpus import read_questions, read_rows
 from needlework.errors import DataError
 from needlework.haystack import Haystack, Needle
+
+NOTHING: tuple[Any, ...] = (None, [])
+"""Values of keys that say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ def from_squad(path: Path) -> Converted:
     """
     asked: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     unanswered = 0
+    if path.is_dir():
+        raise DataError(f"{path} is a folder. Give one .json or .jsonl file of questions.")
     for passage in read_questions(path):
         for question in passage.questions:
             if question.accepted:
@@ -64,17 +69,27 @@ def _filled(text: str) -> str:
 
 
 class _Message(BaseModel):
-    # What else a message may have, such as tool calls or a weight, a needle cannot hold.
-    model_config = ConfigDict(extra="forbid")
-
     role: Literal["system", "user", "assistant"]
     content: Annotated[str, AfterValidator(_filled)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_plain(cls, message: Any) -> Any:
+        more = message.keys() - {"role", "content"} if isinstance(message, dict) else set()
+        if lost := sorted(key for key in more if message[key] not in NOTHING):
+            raise ValueError(f"a needle cannot hold {', '.join(lost)}. Remove the key, or leave the chat out")
+        return message
+
+
+def _left_out(tools: Any) -> None:
+    if tools not in NOTHING:
+        # Templates show them to the model.
+        raise ValueError("a needle cannot hold tools. Remove the key, or leave the chat out")
 
 
 class _Row(BaseModel):
     messages: list[_Message]
-    tools: None = None
-    """Templates show them to the model, and a haystack has no place for them."""
+    tools: Annotated[Any, AfterValidator(_left_out)] = None
 
 
 @dataclass(frozen=True, slots=True)

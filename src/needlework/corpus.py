@@ -258,9 +258,6 @@ def _fault(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
     # pydantic's own words name a class of ours.
-    message = (
-        "it should be an object"
-        if first["type"] == "model_type"
-        else first["msg"].lower().removeprefix("value error, ")
-    )
+    message = "it should be an object" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
     return f"{place}: {message}" if place else message

@@ -81,7 +81,7 @@ def measure(
         summary: dict[str, Any] = {"model": name, "tokenizer": tokenizer, "benchmarks": {}, "measures": {}}
         summary |= (read_object(folder / SUMMARY) or {}) | (read_object(folder / UNFINISHED) or {})
         for benchmark in built:
-            if benchmark.name not in summary["benchmarks"] or not _predictions(folder, benchmark.name).exists():
+            if benchmark.name not in summary["benchmarks"] or not predictions_file(folder, benchmark.name).exists():
                 entry = _ask(benchmark, backend, folder, progress, options)
                 summary["benchmarks"][benchmark.name] = entry | {"answered_by": answered_by()}
                 write_json(folder / UNFINISHED, summary)
@@ -112,7 +112,7 @@ def _ask(
     from needlework.benchmarks import Benchmark
     from needlework.inference.evaluate import Evaluation, evaluate
 
-    start, path = time.perf_counter(), _predictions(folder, benchmark.name)
+    start, path = time.perf_counter(), predictions_file(folder, benchmark.name)
     further: dict[str, Any] = {}
     with progress.bar(f"  {benchmark.name}") as update:
         if isinstance(benchmark, Benchmark):
@@ -277,14 +277,15 @@ def _finished(folder: Path) -> set[str] | None:
     path, summary = folder / DONE, read_object(folder / SUMMARY)
     if summary is None:
         return None
-    files = [_predictions(folder, name) for name in summary.get("benchmarks", ())]
+    files = [predictions_file(folder, name) for name in summary.get("benchmarks", ())]
     files += [_measurements(folder, name) for name in summary.get("measures", ())]
     if not all(file.exists() for file in (path, *files)):
         return None
     return set(path.read_text(encoding="utf-8").split())
 
 
-def _predictions(folder: Path, name: str) -> Path:
+def predictions_file(folder: Path, name: str) -> Path:
+    """Return where an evaluation's folder has the predictions of a benchmark."""
     return folder / f"predictions-{name}.jsonl"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from needlework import backends
-from needlework.evaluation import asked, build_benchmarks, measure
+from needlework.evaluation import asked, build_benchmarks, measure, predictions_file
 from needlework.progress import Progress, Silent
 from needlework.remote import connect
 
@@ -64,7 +64,8 @@ def evaluate(
         folder: Of the evaluation.
         progress: Where to show progress; by default nowhere.
         client: What asks the server; by default one is made, with the key of `OPENAI_API_KEY` if there is one.
-        confirm: Asked with the number of prompts and tokens, before anything is sent; by default nobody is asked.
+        confirm: Asked with the number of prompts that have no answer yet, and of their tokens, before anything is
+            sent; by default nobody is asked.
 
     Raises:
         UserError: If the server does not answer, or the folder holds another evaluation; says why.
@@ -89,11 +90,10 @@ def evaluate(
 
         renderer = make_renderer(recipe.model)
         built = build_benchmarks(recipe.evaluate, recipe.seed, renderer)
-        if confirm:
-            asks = [(each, needle) for one in built for each in one.haystacks for needle in each.needles]
-            tokens = sum(len(renderer.prompt_ids(*ask)) for ask in asks)
+        if confirm and (left := [ask for each in built for ask in _unanswered(each, folder)]):
+            tokens = sum(len(renderer.prompt_ids(ask.haystack, ask.needle)) for ask in left)
             confirm(
-                f"{len(asks):,} prompts of about {tokens:,} tokens in all (counted with the tokenizer of {tokenizer}, "
+                f"{len(left):,} prompts of about {tokens:,} tokens in all (counted with the tokenizer of {tokenizer}, "
                 f"as the benchmarks' lengths are). Send them to {model} at {asking.base_url.host}?"
             )
         concurrency, per_minute = server.concurrency, server.requests_per_minute
@@ -115,3 +115,13 @@ def evaluate(
 
     options: dict[str, Any] = {"cache": kept, "skip_too_long": server.skip_too_long}
     measure(model, tokenizer, settings, prepare, folder, progress, answered_by=answered_by, **options)
+
+
+def _unanswered(benchmark: Benchmark, folder: Path) -> list[Ask]:
+    """Return the prompts of a benchmark that its folder holds no answers to."""
+    from needlework.inference.answers import unanswered
+    from needlework.inference.backend import Ask
+
+    asks = {needle.id: Ask(each, needle) for each in benchmark.haystacks for needle in each.needles}
+    left = unanswered(predictions_file(folder, benchmark.name), asks)
+    return [ask for id, ask in asks.items() if id in left]

@@ -6,7 +6,15 @@ import pytest
 
 from needlework.errors import DataError
 from needlework.haystack import Prediction, to_json, write
-from needlework.inference.answers import read_finished, read_partial, read_skipped, skipped_file, write_skipped
+from needlework.inference.answers import (
+    partial_file,
+    read_finished,
+    read_partial,
+    read_skipped,
+    skipped_file,
+    unanswered,
+    write_skipped,
+)
 
 ASKED = [f"n{index}" for index in range(5)]
 
@@ -72,3 +80,12 @@ def test_separators_that_are_no_newlines_do_not_split_a_record(tmp_path: Path) -
     made = Prediction("n0", "h", "g", "q?", ("a",), "", 0, "", None, 4, text, True)
     (tmp_path / "p").write_text(to_json(made) + "\n", encoding="utf-8", newline="\n")
     assert read_partial(tmp_path / "p", ASKED)["n0"].output == text
+
+
+def test_what_is_unanswered_is_known_before_and_after_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "predictions-kv.jsonl"
+    assert unanswered(path, ["a", "b", "c"]) == {"a", "b", "c"}
+    partial_file(path).write_bytes(lines(["b"]) + lines(["c"])[:-5])
+    assert unanswered(path, ["a", "b", "c"]) == {"a", "c"}
+    partial_file(path).rename(path)
+    assert unanswered(path, ["a", "b", "c"]) == set()

@@ -55,6 +55,20 @@ def read_finished(path: Path, asked: Collection[str]) -> tuple[list[Prediction],
     return [found[id] for id in asked if id in found], skipped
 
 
+def partial_file(path: Path) -> Path:
+    """Return where the answers of a predictions file are until all are there."""
+    return path.with_name(path.name + ".partial")
+
+
+def unanswered(path: Path, asked: Collection[str]) -> set[str]:
+    """Return the ids that are still to be asked, before or after a kill.
+
+    Raises:
+        DataError: If a line of the answers that are there is damaged, or they are those of other needles.
+    """
+    return set() if path.exists() else set(asked) - read_partial(partial_file(path), asked).keys()
+
+
 def read_partial(path: Path, asked: Collection[str]) -> dict[str, Prediction]:
     """Return the predictions, by id, of an evaluation that was stopped; a kill may have cut the last line off.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from needlework.errors import DataError
 from needlework.haystack import Haystack, Needle, Prediction, to_json, write
-from needlework.inference.answers import read_finished, read_partial, write_skipped
+from needlework.inference.answers import partial_file, read_finished, read_partial, write_skipped
 from needlework.inference.backend import Answer, Ask, Backend, TooLongError
 from needlework.inference.cache import AnswerCache
 from needlework.memory import release
@@ -76,7 +76,7 @@ def evaluate(
         return _predict(ask, answer, score, (places or {}).get(ask.needle.id, ""))
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = partial_file(path)
     recovered = read_partial(partial, asks)
     decoding: dict[str, Any] = {"max_new_tokens": max_new_tokens, "stop": stop}
     # Added to only in the end, so that a run that continues finds in it what it found when it began.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path, job: Job | None) -> 
     record = Record("openai", "https://a.b/v1", REQUEST, {"cost": 1.5}, True, 1.0, "file-1", 2.0, job)
     record.save(tmp_path / "job.json")
     assert load(tmp_path / "job.json") == record
+
+
+def test_a_record_is_on_the_disk_before_anything_else_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
+    path = tmp_path / "job.json"
+    Record("openai", "https://a.b/v1", REQUEST, {}).save(path)
+    assert flushed == [path.stat().st_ino, tmp_path.stat().st_ino]
 
 
 def test_a_run_without_a_job_says_how_to_begin_one(tmp_path: Path) -> None:

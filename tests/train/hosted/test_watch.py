@@ -115,6 +115,18 @@ def test_a_host_that_fails_for_long_or_refuses_ends_it(
         watcher.follow(job)
 
 
+def test_a_host_that_does_not_list_events_still_has_the_job(
+    service: Service, watcher: Watcher, job: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([lambda: None, lambda: service.end("succeeded")])
+    monkeypatch.setattr(watch.time, "sleep", lambda seconds: next(looks)())
+    service.faults["events"].extend([error(404)] * 3)
+    assert watcher.follow(job).state == "succeeded"
+    assert len(watcher.jobs) == 3
+    assert len(watcher.told) == 1
+    assert "(404)" in watcher.told[0]
+
+
 @pytest.mark.parametrize("content", [b"{bad\n", b"[]\n", b"\xff\n"])
 def test_a_damaged_log_is_told(watcher: Watcher, job: str, content: bytes) -> None:
     watcher.log.parent.mkdir()

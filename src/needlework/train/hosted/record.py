@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from needlework.errors import DataError, UserError
-from needlework.storage import write_json
+from needlework.storage import flush, write_json
 from needlework.train.hosted.api import Job, Request
 
 
@@ -39,8 +39,9 @@ class Record:
     job: Job | None = None
 
     def save(self, path: Path) -> None:
-        """Write the record."""
+        """Write the record. It is on the disk when this returns: what is sent next must outlast a power failure."""
         write_json(path, dataclasses.asdict(self))
+        flush(path)
 
 
 def load(path: Path) -> Record:

@@ -40,24 +40,36 @@ def follow(
     Raises:
         RemoteError: If the host refuses, or fails for too long.
     """
-    known, failures = _recover(log), 0
-    while True:
+    known, failures, excuse = _recover(log), 0, ""
+
+    def show() -> None:
+        nonlocal excuse
         try:
-            job = host.retrieve(id)
-            update(job)
             for event in _news(host, id, known, log):
                 if event.step is not None and event.steps is not None:
                     report(event.step, event.steps, event.message)
                 else:
                     tell(f"  {event.message}")
+            excuse = ""
+        except RemoteError as error:
+            # Events are only shown: a host that keeps none, or fails to list them, still has the job.
+            if str(error) != excuse:
+                tell(excuse := str(error))
+
+    while True:
+        try:
+            job = host.retrieve(id)
+            update(job)
             failures = 0
-            if job.state != "running":
-                return job
         except RemoteError as error:
             failures += 1
             if failures > PATIENCE or (error.refused and error.wait is None):
                 raise
             tell(f"{error}")
+        else:
+            show()
+            if job.state != "running":
+                return job
         time.sleep(POLL)
 
 
