@@ -19,6 +19,7 @@ from needlework.inference.tree import Decode, Held
 from needlework.models.chat import Renderer, common_length
 from needlework.tasks import make_task
 from needlework.tasks.protocol import make
+from tests.conftest import make_tokenizer
 from tests.train.families import MODELS, tiny
 
 
@@ -132,6 +133,14 @@ def test_a_model_that_does_not_share_answers_the_same_whatever_its_own_settings_
     assert found == expected
     assert min(each.output_tokens or 0 for each in found) <= 7
     assert model.generation_config.no_repeat_ngram_size == 2
+
+
+def test_an_answer_ends_with_the_turn_though_the_model_names_another_end(model: LlamaForCausalLM) -> None:
+    tokenizer = make_tokenizer()
+    marker = tokenizer.eos_token_id
+    tokenizer.eos_token = "<s>"
+    model.generation_config.eos_token_id = 1
+    assert HFBackend(model, Renderer(tokenizer)).ends == {0, 1, marker}
 
 
 def test_a_stop_cuts_the_output(model: LlamaForCausalLM, renderer: Renderer) -> None:

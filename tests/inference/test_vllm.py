@@ -27,6 +27,7 @@ class SamplingParams:
     temperature: float
     max_tokens: int
     stop: list[str] | None
+    stop_token_ids: list[int] | None
 
 
 @dataclass
@@ -43,10 +44,13 @@ class FakeLLM:
     def generate(self, prompts: list[dict[str, list[int]]], sampling: SamplingParams, *, use_tqdm: bool) -> list[Any]:
         assert not use_tqdm
         assert sampling.temperature == 0
-        return [self._one(prompt["prompt_token_ids"], sampling.max_tokens) for prompt in prompts]
+        return [self._one(prompt["prompt_token_ids"], sampling) for prompt in prompts]
 
-    def _one(self, ids: list[int], max_tokens: int) -> Any:
-        output = self.model.generate(torch.tensor([ids]), max_new_tokens=max_tokens, do_sample=False)
+    def _one(self, ids: list[int], sampling: SamplingParams) -> Any:
+        ends = [*(sampling.stop_token_ids or []), self.model.generation_config.eos_token_id]
+        output = self.model.generate(
+            torch.tensor([ids]), max_new_tokens=sampling.max_tokens, do_sample=False, eos_token_id=ends
+        )
         return SimpleNamespace(outputs=[SimpleNamespace(token_ids=tuple(output[0, len(ids) :].tolist()))])
 
 

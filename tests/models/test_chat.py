@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tokenizers import processors
+from transformers import GenerationConfig
 
 from needlework.errors import ModelError
 from needlework.haystack import Haystack, Needle
@@ -31,6 +34,42 @@ def test_what_a_template_puts_behind_the_end_of_turn_is_not_trained_on(behind: s
     renderer, sample = Renderer(make_tokenizer(template=template)), haystack()
     needle = sample.needles[0]
     assert renderer.completion(sample, needle) == f"{needle.answer}<|im_end|>"
+
+
+@pytest.mark.parametrize("template", [CHAT_ML, INST, None])
+def test_a_turn_ends_with_the_templates_marker(template: str | None) -> None:
+    tokenizer = make_tokenizer(template=template)
+    assert Renderer(tokenizer).end == tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
+def test_the_marker_may_be_another_token_than_the_end_of_sequence() -> None:
+    tokenizer = make_tokenizer(template=CHAT_ML)
+    marker = tokenizer.eos_token_id
+    tokenizer.eos_token = "<s>"
+    assert marker != tokenizer.eos_token_id
+    renderer = Renderer(tokenizer)
+    assert renderer.end == marker
+    assert renderer.ends(GenerationConfig(eos_token_id=[7, marker])) == [7, marker, tokenizer.eos_token_id]
+    assert renderer.ends(GenerationConfig()) == [tokenizer.eos_token_id, marker]
+
+
+def test_a_template_may_end_no_answer() -> None:
+    tokenizer = make_tokenizer(template=INST.replace("{{ eos_token }}", ""))
+    assert Renderer(tokenizer).end is None
+
+
+@pytest.mark.parametrize("answer", ["Paris", "Paris\n", " Paris"])
+def test_a_template_that_strips_answers_ends_all_turns_alike(answer: str) -> None:
+    tokenizer = make_tokenizer(template=CHAT_ML.replace("message['content']", "message['content'] | trim"))
+    tokenizer.eos_token = "<s>"
+    sample = replace(haystack(1), needles=(replace(haystack(1).needles[0], answer=answer),))
+    assert Renderer(tokenizer).completion(sample, sample.needles[0]) == "Paris<|im_end|>"
+
+
+def test_a_template_that_drops_the_answer_leaves_it_to_us() -> None:
+    tokenizer = make_tokenizer(template=INST.replace("{{ message['content'] }}{{ eos_token }}", ""))
+    sample = haystack(1)
+    assert Renderer(tokenizer).completion(sample, sample.needles[0]) == sample.needles[0].answer + "<|im_end|>"
 
 
 def test_a_system_message_comes_first() -> None:

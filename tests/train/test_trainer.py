@@ -17,12 +17,13 @@ from transformers import LlamaForCausalLM
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import UserError
 from needlework.models.chat import Renderer
-from needlework.models.loading import load_model, load_tokenizer
+from needlework.models.loading import Precision, load_model, load_tokenizer
 from needlework.tasks import make_task
 from needlework.train.arguments import TrainSettings
 from needlework.train.held_out import HeldOut
 from needlework.train.trainable import Trainable
 from needlework.train.trainer import finetune
+from tests.conftest import make_tokenizer
 from tests.train.workers import start
 
 SETTINGS = TrainSettings(
@@ -101,14 +102,25 @@ def test_an_adapter_alone_loads_to_the_weights_that_merging_saves(
     assert all(torch.equal(loaded[0][name], loaded[1][name]) for name in loaded[0])
 
 
-def test_bf16_trains_under_autocast_with_weights_in_fp32(
-    model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path
+@pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("fp32", torch.float32)])
+def test_products_are_in_the_precision_asked_for_and_weights_saved_in_fp32(
+    model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path, precision: Precision, dtype: torch.dtype
 ) -> None:
-    rows: list[dict[str, float]] = []
-    settings = dataclasses.replace(SETTINGS, precision="bf16", epochs=1)
-    target = finetune(model, renderer, haystacks(renderer), settings, tmp_path, rows.append)
-    assert all(row["loss"] > 0 for row in rows)
+    seen: set[torch.dtype] = set()
+    model.model.layers[0].self_attn.q_proj.register_forward_hook(lambda module, args, output: seen.add(output.dtype))
+    settings = dataclasses.replace(SETTINGS, precision=precision, epochs=1)
+    target = finetune(model, renderer, haystacks(renderer), settings, tmp_path)
+    assert seen == {dtype}
     assert {each.dtype for each in weights(target).values()} == {torch.float32}
+
+
+def test_a_saved_model_stops_where_training_ended_the_turn(model: LlamaForCausalLM, tmp_path: Path) -> None:
+    renderer = Renderer(make_tokenizer())
+    renderer.tokenizer.eos_token = "<s>"
+    model.generation_config.eos_token_id = renderer.tokenizer.eos_token_id
+    target = finetune(model, renderer, haystacks(renderer), dataclasses.replace(SETTINGS, epochs=1), tmp_path)
+    ends = json.loads((target / "generation_config.json").read_text())["eos_token_id"]
+    assert ends == [renderer.tokenizer.eos_token_id, renderer.end]
 
 
 @pytest.mark.parametrize("trainable", ["attention", "lora"])

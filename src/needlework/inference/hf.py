@@ -54,9 +54,7 @@ class HFBackend:
         self.max_batch_tokens = max_batch_tokens
         self.share = share and can_share(model.config)
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        ends = model.generation_config.eos_token_id
-        ends = set(ends if isinstance(ends, list) else [ends]) | {renderer.tokenizer.eos_token_id}
-        self.ends: set[int] = ends - {None}
+        self.ends = set(renderer.ends(model.generation_config))
 
     def batches(self, asks: Sequence[Ask], *, max_new_tokens: int) -> list[list[int]]:
         """Group neighbours in the order of their tokens; a batch ends where least is shared with the next."""

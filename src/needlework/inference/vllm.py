@@ -70,7 +70,14 @@ class VLLMBackend:
         from vllm import SamplingParams, TokensPrompt
 
         prompts = [self.renderer.prompt_ids(ask.haystack, ask.needle) for ask in asks]
-        sampling = SamplingParams(temperature=0, max_tokens=max_new_tokens, stop=[stop] if stop else None)
+        end = self.renderer.end
+        sampling = SamplingParams(
+            temperature=0,
+            max_tokens=max_new_tokens,
+            stop=[stop] if stop else None,
+            # It may be another than the model's end of sequence, which vLLM stops at anyway.
+            stop_token_ids=None if end is None else [end],
+        )
         results = self.llm.generate([TokensPrompt(prompt_token_ids=ids) for ids in prompts], sampling, use_tqdm=False)
         answers = []
         for ids, result in zip(prompts, results, strict=True):

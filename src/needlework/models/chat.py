@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from itertools import accumulate, chain, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from needlework.errors import ModelError
 from needlework.haystack import Haystack, Needle
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 
 TODAY = date(2024, 7, 26)
@@ -76,10 +77,24 @@ class Renderer:
         if self.tokenizer.chat_template is not None:
             prompt = self.prompt(haystack, needle)
             whole = self._render([("user", haystack.message(needle)), ("assistant", needle.answer)])
-            # Templates put a newline or a space after the end of turn, which the model never has to write.
-            if whole.startswith(prompt) and needle.answer in whole[len(prompt) :]:
+            # Templates may strip an answer, and put a newline or a space after the end of turn, which the model never
+            # has to write.
+            if whole.startswith(prompt) and needle.answer.strip() in whole[len(prompt) :]:
                 return whole[len(prompt) :].rstrip()
         return needle.answer + (self.tokenizer.eos_token or "")
+
+    @cached_property
+    def end(self) -> int | None:
+        """The token with which a completion ends the turn, often not the tokenizer's end of sequence; None if none."""
+        needle = Needle("", "", "?", "0", ("0",), -1)
+        marker = self.completion(Haystack("", "", "", (), (needle,)), needle).rpartition(needle.answer)[2]
+        return next((id for id in self.encode([marker])[0] if id in self.tokenizer.added_tokens_decoder), None)
+
+    def ends(self, generation: GenerationConfig) -> list[int]:
+        """Return the tokens that end an answer: those of a model's own settings, the tokenizer's and `end`."""
+        own = generation.eos_token_id
+        found = [*(own if isinstance(own, list) else [own]), self.tokenizer.eos_token_id, self.end]
+        return [id for id in dict.fromkeys(found) if id is not None]
 
     def prompt_ids(self, haystack: Haystack, needle: Needle) -> list[int]:
         """Return the ids of the prompt."""

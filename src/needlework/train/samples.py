@@ -60,4 +60,5 @@ def collate_sample(samples: Sequence[Sample]) -> dict[str, Any]:
 def supervised(row: PackedRow, renderer: Renderer) -> str:
     """Say what is trained on in a row, decoded from its labels: a mistake in them shows here."""
     text = renderer.tokenizer.decode(collate(row)["labels"][: row.answers[0]])
-    return f"supervised: {text!r}, the first of {len(row.answers)} answers of {sum(row.answers)} tokens"
+    lacking = "" if renderer.end is not None else ". Nothing ends them, so the model will not learn to stop"
+    return f"supervised: {text!r}, the first of {len(row.answers)} answers of {sum(row.answers)} tokens{lacking}"
