@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,15 @@ def test_a_batch_is_accumulated_from_single_rows(tmp_path: Path) -> None:
     arguments = make(SETTINGS, tmp_path)
     assert arguments.per_device_train_batch_size == 1
     assert arguments.gradient_accumulation_steps == SETTINGS.batch_size
+
+
+@pytest.mark.parametrize("launcher", ["no", "bf16", "fp16"])
+@pytest.mark.parametrize(("precision", "mixed"), [("fp32", "no"), ("bf16", "bf16")])
+def test_the_precision_is_the_recipes_whatever_the_launcher_exports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str, precision: Any, mixed: str
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launcher)
+    assert make(replace(SETTINGS, precision=precision), tmp_path).mixed_precision == mixed
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,8 @@ def make(settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
         disable_tqdm=True,
         report_to="none",
     )
+    # Where the recipe says fp32, it would take what `accelerate launch` exports from the user's configuration.
+    arguments.mixed_precision = "bf16" if settings.precision == "bf16" else "no"
     # With several GPUs visible to one process Trainer would give each a row; processes do that better.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
