@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sections": {"errors"},
     "benchmark_settings": {"sections", "corpus", "errors"},
     "plain_yaml": set(),
-    "recipe": {"benchmark_settings", "sections", "overrides", "plain_yaml", "errors"},
+    "recipe": {"benchmark_settings", "sections", "overrides", "plain_yaml", "storage", "errors"},
     "overrides": {"plain_yaml", "storage", "errors"},
     "own_data": {"recipe", "dataset", "models", "storage", "errors"},
     "convert": {"haystack", "corpus", "errors"},

@@ -61,6 +61,23 @@ def test_a_dumped_recipe_reads_back_equal(tmp_path: Path) -> None:
     assert loaded.evaluate.mdqa is None
 
 
+def test_a_saved_recipe_replaces_an_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "recipe.yaml"
+    for changes in ([], ["seed=3"]):
+        saved = recipe.load("smollm2-135m", changes)
+        recipe.save(saved, path)
+        assert recipe.load(path) == saved
+
+
+@pytest.mark.parametrize("content", ["# why these values\nseed: 3\n", "seed: 3", "seeds: 3", "", "\0"])
+def test_a_recipe_of_the_users_is_never_replaced(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(content)
+    with pytest.raises(RecipeError, match=r"recipe\.yaml was not written by Needlework .* Give another --output\."):
+        recipe.save(recipe.load("smollm2-135m"), path)
+    assert path.read_text() == content
+
+
 def test_overrides_change_values_by_path() -> None:
     loaded = recipe.load(
         "smollm2-135m", ["train.learning_rate=3e-4", "data.items=[2, 5]", "data.params.template=false"]

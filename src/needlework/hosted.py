@@ -22,7 +22,7 @@ from needlework.progress import Progress, Silent
 from needlework.recipe import Recipe
 from needlework.remote import OPENAI_URL, connect
 from needlework.served import Server
-from needlework.storage import difference, locked, write_json, write_text
+from needlework.storage import difference, locked, write_json
 from needlework.train.hosted import record as records
 from needlework.train.hosted.api import Job, Request
 from needlework.train.hosted.hosts import kind_of
@@ -173,8 +173,8 @@ def _settle(recipe: Recipe, output: Path, host: str) -> Recipe:
     path, made = output / "recipe.yaml", ("before", "train", "after", f"{FOLDER}/data/manifest.json")
     # Before any stage has begun, a recipe with a mistake may be corrected in place.
     if not path.exists() or not any((output / each).exists() for each in made):
+        recipes.save(recipe, path)
         write_json(output / "environment.json", describe())
-        write_text(path, recipes.dump(recipe))
     elif found := difference(recipes.load(path).model_dump(mode="json"), recipe.model_dump(mode="json")):
         raise RecipeError(f"{output} holds a run of another recipe: {found}. Give another --output.")
     return recipe

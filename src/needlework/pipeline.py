@@ -236,8 +236,8 @@ def _settle(recipe: Recipe, output: Path) -> Recipe:
     from needlework.environment import describe
 
     recipe = pin(recipe.model_copy(update={"model": _with_precision(recipe.model)}))
+    recipes.save(recipe, path)
     write_json(output / "environment.json", describe())
-    write_text(path, recipes.dump(recipe))
     return recipe
 
 

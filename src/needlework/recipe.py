@@ -18,6 +18,7 @@ from needlework.benchmark_settings import KV, MDQA, Evaluate, Knowledge
 from needlework.errors import RecipeError
 from needlework.overrides import apply
 from needlework.sections import Section, suggest, validate
+from needlework.storage import write_text
 
 
 class Model(Section):
@@ -229,3 +230,21 @@ def of_dataset(settings: Mapping[str, Any]) -> Recipe:
 def dump(recipe: Recipe) -> str:
     """Return the resolved recipe as YAML, every key written out."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def save(recipe: Recipe, path: Path) -> None:
+    """Write the resolved recipe, over an earlier one of ours but never over a file of the user's.
+
+    Raises:
+        RecipeError: If there is one.
+    """
+    if path.exists():
+        try:
+            is_ours = path.read_text(encoding="utf-8") == dump(load(path))
+        except (UnicodeDecodeError, RecipeError):
+            is_ours = False
+        if not is_ours:
+            raise RecipeError(
+                f"{path} was not written by Needlework and would be replaced by this run's recipe. Give another --output."
+            )
+    write_text(path, dump(recipe))
