@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from needlework.errors import ModelError
+from needlework.models import fused
 from needlework.models.chat import PackedRow
 from needlework.models.families import PROVEN
 from needlework.train import cpu_attention
@@ -109,6 +110,20 @@ def test_refuses_what_it_would_have_to_leave_out(given: str) -> None:
     options = {"dropout": {"dropout": 0.1}, "sinks": {"s_aux": torch.ones(2)}}.get(given, {})
     with pytest.raises(ModelError, match="no mask, dropout or attention sinks"):
         shared_prefix_attention(torch.nn.Module(), *inputs, mask, layout=Layout(2, (1,)), **options)
+
+
+def test_fused_kernels_get_queries_and_keys_of_one_type_with_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: set[torch.dtype] = set()
+    copies = fused.copies_keys
+    monkeypatch.setattr(
+        fused, "copies_keys", lambda device, dtype, *, masked: given.add(dtype) or copies(device, dtype, masked=masked)
+    )
+    model, row = tiny("mistral"), packed()
+    assert model.config.sliding_window < len(row.prefix)
+    enable(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        packed_logits(model, row)
+    assert given == {torch.bfloat16}
 
 
 def test_notices_a_model_that_did_not_use_ours() -> None:

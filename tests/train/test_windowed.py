@@ -61,3 +61,11 @@ def test_pieces_and_layers_share_masks() -> None:
     assert layout.added_to_prefix(256, 300, 45, like) is first
     assert layout.added_to_branches(45, like) is layout.added_to_branches(45, like)
     assert layout.added_to_branches(45, like).shape == (5, 44 + 5)
+
+
+@pytest.mark.parametrize("window", [8, 45])
+def test_masks_begin_rows_where_a_gpu_needs_no_copy(window: int) -> None:
+    layout, like = Layout(2043, (5, 2)), torch.zeros(1)
+    masks = [layout.added_to_prefix(256, 255 + window, window, like), layout.added_to_branches(window, like)]
+    assert [mask.stride(0) % 8 for mask in masks] == [0, 0]
+    assert [mask.shape for mask in masks] == [(256, 255 + window), (7, window - 1 + 7)]

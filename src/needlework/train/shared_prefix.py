@@ -105,7 +105,10 @@ def _within(window: int | None, query: torch.Tensor, key: torch.Tensor) -> torch
 
 
 def _additive(seen: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    return torch.zeros(seen.shape, dtype=like.dtype, device=like.device).masked_fill(~seen, -torch.inf)
+    rows, keys = seen.shape
+    # CUDA's kernel copies a mask in each call, and keeps the copy, unless rows begin at multiples of eight elements.
+    room = torch.zeros(rows, -(-keys // 8) * 8, dtype=like.dtype, device=like.device)
+    return room[:, :keys].masked_fill_(~seen, -torch.inf)
 
 
 def shared_prefix_attention(
@@ -165,7 +168,8 @@ def _fused(
     skip_prefix: bool,
 ) -> torch.Tensor:
     """Attend with PyTorch's fused kernels: of a GPU, and within windows also of a CPU."""
-    prefix = layout.prefix
+    # Under autocast rotary embeddings leave queries and keys in fp32, for which no kernel of a GPU shares keys.
+    query, key, prefix = query.to(value.dtype), key.to(value.dtype), layout.prefix
     of_prefix = query[:, :, :prefix], key[:, :, :prefix], value[:, :, :prefix]
     if skip_prefix:
         prefix_out = torch.zeros_like(value[:, :1, :1]).expand(*query[:, :, :prefix].shape[:3], value.shape[-1])
