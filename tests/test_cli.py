@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from needlework import cli, generation, pipeline
 from needlework.haystack import Prediction, read
@@ -123,6 +125,35 @@ def test_a_disk_that_takes_nothing_is_one_sentence(
     monkeypatch.setattr(pipeline, "run", full)
     assert call(monkeypatch, "run", "smollm2-135m") == 2
     assert "cannot write some/file: the reason" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB. GPU 0 has"), "CUDA out of memory."),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "can't allocate memory"),
+    ],
+)
+def test_memory_that_runs_out_is_one_sentence_with_what_takes_less(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: RuntimeError, reason: str
+) -> None:
+    def finetune(*arguments: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("needlework.pipeline.finetune", finetune)
+    assert call(monkeypatch, "finetune", "smollm2-135m") == 2
+    message = capsys.readouterr().err
+    assert reason in message
+    assert "--set train.gradient_checkpointing=true" in message
+
+
+def test_another_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finetune(*arguments: Any) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("needlework.pipeline.finetune", finetune)
+    with pytest.raises(RuntimeError, match="a fault"):
+        call(monkeypatch, "finetune", "smollm2-135m")
 
 
 @pytest.mark.parametrize("name", ["file", 300 * "x"])

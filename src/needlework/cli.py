@@ -204,6 +204,15 @@ def main() -> None:
         app()
     except UserError as error:
         _fail(str(error))
+    except RuntimeError as error:
+        # A GPU's by its name, because importing torch takes seconds; of a CPU it has no class of its own.
+        if type(error).__name__ != "OutOfMemoryError" and "allocate memory" not in str(error):
+            raise
+        _fail(
+            f"memory ran out: {str(error).strip().split('. ')[0]}. Training takes less with "
+            "--set train.gradient_checkpointing=true and with smaller data.max_tokens or data.needles, evaluation "
+            "with smaller lengths of its benchmarks."
+        )
     except OSError as error:
         if error.errno not in UNWRITABLE | UNUSABLE:
             raise

@@ -263,6 +263,10 @@ def _saved(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     saved, asked = read_object(path), settings.get("benchmarks", {})
     if saved is None:
         return None
+    model, began = settings.get("model", {}), saved.get("model", {})
+    if model.get("fingerprint") and model["fingerprint"] == began.get("fingerprint"):
+        # The same weights, in a folder that was moved or is named from elsewhere.
+        settings = settings | {"model": model | {"name": began["name"]}}
     shared = {name: section for name, section in saved.get("benchmarks", {}).items() if name in asked}
     here = {name: section for name, section in asked.items() if name in shared}
     if found := difference(saved | {"benchmarks": shared}, settings | {"benchmarks": here}):

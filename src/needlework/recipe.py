@@ -245,6 +245,6 @@ def save(recipe: Recipe, path: Path) -> None:
             is_ours = False
         if not is_ours:
             raise RecipeError(
-                f"{path} was not written by Needlework and would be replaced by this run's recipe. Give another --output."
+                f"{path} was not written by Needlework and this run would replace it. Give another --output."
             )
     write_text(path, dump(recipe))

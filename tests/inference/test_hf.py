@@ -2,19 +2,18 @@ from __future__ import annotations
 
 import gc
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import (
-    LlamaForCausalLM,
-    PreTrainedModel,
-)
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from needlework.errors import ModelError
 from needlework.haystack import Haystack, Needle
 from needlework.inference.backend import Ask
-from needlework.inference.hf import HFBackend
+from needlework.inference.hf import MOST_TOKENS, HFBackend, tokens_held
 from needlework.inference.tree import Decode, Held
 from needlework.models.chat import Renderer, common_length
 from needlework.tasks import make_task
@@ -66,6 +65,22 @@ def test_answers_equal_unshared_greedy_decoding(
     asks = kv_asks() + sweep_asks() + kv_asks(2, needles=1, items=4)
     backend = HFBackend(model, renderer, max_batch_tokens=max_batch_tokens)
     assert run(backend, asks) == reference(model, renderer, asks)
+
+
+@pytest.mark.parametrize(("gibibytes", "tokens"), [(80, MOST_TOKENS), (24, 11723), (12, 1)])
+def test_a_batch_holds_what_the_gpu_takes_beside_the_weights(
+    monkeypatch: pytest.MonkeyPatch, gibibytes: int, tokens: int
+) -> None:
+    # Llama-2-7B in bf16: 32 layers with 32 heads of 128, 512 KiB for each token.
+    llama: Any = SimpleNamespace(
+        device=torch.device("cuda"),
+        dtype=torch.bfloat16,
+        config=LlamaConfig(),
+        get_memory_footprint=lambda: 6_738_415_616 * 2,
+    )
+    memory = SimpleNamespace(total_memory=gibibytes * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
+    assert tokens_held(llama) == tokens
 
 
 @pytest.mark.parametrize("name", sorted(MODELS))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftConfig, PeftModel, PromptTuningConfig, get_peft_model
 
 from needlework.errors import ModelError
 from needlework.models.loading import (
@@ -129,6 +129,33 @@ def test_an_adapter_of_another_size_is_a_user_error(model_folder: Path, tmp_path
     config.write_text(json.dumps(json.loads(config.read_text()) | {"r": 3}))
     with pytest.raises(ModelError, match=r"cannot load the model .* size mismatch"):
         load_model(name)
+
+
+def test_an_adapter_may_bring_further_tokens(model_folder: Path, tmp_path: Path) -> None:
+    base, tokenizer = load_model(str(model_folder)), load_tokenizer(str(model_folder))
+    tokenizer.add_tokens(["<|one|>", "<|two|>"])
+    base.resize_token_embeddings(len(tokenizer))
+    trained = ["embed_tokens", "lm_head"]
+    adapted = get_peft_model(base, LoraConfig(target_modules=["q_proj"], modules_to_save=trained, task_type="CAUSAL_LM"))
+    adapted.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    ids = torch.arange(len(tokenizer) - 9, len(tokenizer))[None]
+    torch.testing.assert_close(load_model(str(tmp_path))(ids).logits, adapted(ids).logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4), "it is an adapter of prompts"),
+        (LoraConfig(target_modules=["q_proj"], lora_bias=True, task_type="CAUSAL_LM"), "Impossible to merge LoRA"),
+    ],
+)
+def test_an_adapter_that_cannot_be_merged_is_a_user_error(
+    model_folder: Path, tmp_path: Path, config: PeftConfig, reason: str
+) -> None:
+    get_peft_model(load_model(str(model_folder)), config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=rf"cannot load the model .*: {reason}"):
+        load_model(str(tmp_path))
 
 
 def test_an_adapter_that_names_no_model_is_a_user_error(tmp_path: Path) -> None:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+MOST_TOKENS = 32768
+HELD = 0.5
+"""The share of a GPU's memory beside the weights that is for keys and values (our choice, not measured on a GPU)."""
+
+
 class HFBackend:
     """Answers with a transformers model.
 
@@ -31,7 +36,8 @@ class HFBackend:
         renderer: Its tokenizer and chat template.
         share: Compute shared prefixes once, where `can_share` says that it is exact.
         max_batch: Prompts decoded together.
-        max_batch_tokens: Tokens, shared ones counted once, whose keys and values are held.
+        max_batch_tokens: Tokens, shared ones counted once, whose keys and values are held; by default `MOST_TOKENS`,
+            or fewer if the GPU's memory takes fewer.
 
     Raises:
         TooLongError: If a prompt and its answer exceed the model's context; nothing is ever truncated.
@@ -46,12 +52,12 @@ class HFBackend:
         *,
         share: bool = True,
         max_batch: int = 64,
-        max_batch_tokens: int = 32768,
+        max_batch_tokens: int | None = None,
     ) -> None:
         self.model = model.eval()
         self.renderer = renderer
         self.max_batch = max_batch
-        self.max_batch_tokens = max_batch_tokens
+        self.max_batch_tokens = max_batch_tokens or tokens_held(model)
         self.share = share and can_share(model.config)
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.ends = set(renderer.ends(model.generation_config))
@@ -158,3 +164,18 @@ class HFBackend:
             self.model.generation_config = usual
         generated: list[int] = output[0, len(prompt) :].tolist()
         return generated[:-1] if generated and generated[-1] in self.ends else generated
+
+
+def tokens_held(model: PreTrainedModel) -> int:
+    """Return how many tokens' keys and values may be held at once: what the device's memory takes, not what is free.
+
+    That differs from run to run, and answers may depend on the shape of a batch.
+    """
+    if model.device.type != "cuda":
+        return MOST_TOKENS
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    token = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
+    room = torch.cuda.get_device_properties(model.device).total_memory - model.get_memory_footprint()
+    return max(1, min(MOST_TOKENS, int(HELD * room / token)))

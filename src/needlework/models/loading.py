@@ -7,9 +7,9 @@ import json
 import logging
 import os
 import warnings
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from yaml import YAMLError
 
@@ -123,8 +123,19 @@ def _load_adapted(base: str, name: str, trust_remote_code: bool) -> PreTrainedMo
             f"{name} is an adapter: {error} If that model is elsewhere, give its place as base_model_name_or_path in "
             f"the adapter's adapter_config.json."
         ) from None
-    merged: PreTrainedModel = _load(partial(PeftModel.from_pretrained, model), name).merge_and_unload()
-    return merged
+
+    def merged(path: str) -> Any:
+        if (folder_of(path) / "tokenizer_config.json").is_file():
+            # An adapter may come with further tokens, as PEFT's own classes know.
+            size = len(load_tokenizer(path, trust_remote_code=trust_remote_code))
+            if size > model.get_input_embeddings().weight.shape[0]:
+                model.resize_token_embeddings(size)
+        adapted = PeftModel.from_pretrained(model, path)
+        if adapted.active_peft_config.is_prompt_learning:
+            raise ValueError("it is an adapter of prompts, which no weights can hold. Those of LoRA can be merged.")
+        return adapted.merge_and_unload()
+
+    return cast("PreTrainedModel", _load(merged, name))
 
 
 def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
