@@ -136,7 +136,9 @@ def test_an_adapter_may_bring_further_tokens(model_folder: Path, tmp_path: Path)
     tokenizer.add_tokens(["<|one|>", "<|two|>"])
     base.resize_token_embeddings(len(tokenizer))
     trained = ["embed_tokens", "lm_head"]
-    adapted = get_peft_model(base, LoraConfig(target_modules=["q_proj"], modules_to_save=trained, task_type="CAUSAL_LM"))
+    adapted = get_peft_model(
+        base, LoraConfig(target_modules=["q_proj"], modules_to_save=trained, task_type="CAUSAL_LM")
+    )
     adapted.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     ids = torch.arange(len(tokenizer) - 9, len(tokenizer))[None]

@@ -128,7 +128,7 @@ def _load_adapted(base: str, name: str, trust_remote_code: bool) -> PreTrainedMo
         if (folder_of(path) / "tokenizer_config.json").is_file():
             # An adapter may come with further tokens, as PEFT's own classes know.
             size = len(load_tokenizer(path, trust_remote_code=trust_remote_code))
-            if size > model.get_input_embeddings().weight.shape[0]:
+            if size > cast(Any, model.get_input_embeddings()).weight.shape[0]:
                 model.resize_token_embeddings(size)
         adapted = PeftModel.from_pretrained(model, path)
         if adapted.active_peft_config.is_prompt_learning:

@@ -150,8 +150,6 @@ def finetune(
     """
     saved = folder / "checkpoints"
     if (folder / SUMMARY).exists():
-        if processes.is_first():
-            shutil.rmtree(saved, ignore_errors=True)
         return folder / "model"
     folder.mkdir(parents=True, exist_ok=True)
     # The processes meet here, before anything is loaded to where they would all find it.
