@@ -29,7 +29,9 @@ def test_each_benchmark_is_judged_by_name() -> None:
 
 
 def test_by_default_those_are_judged_that_finetuning_should_keep() -> None:
-    findings = gate(comparison(knowledge=KEPT, knowledge_exact=HARMED, mdqa=HARMED), [], 0.02)
+    # Of known_unknowns there are never enough questions to tell.
+    several = comparison(knowledge=KEPT, knowledge_exact=HARMED, mdqa=HARMED, known_unknowns=judged(0, 0, 46))
+    findings = gate(several, [], 0.02)
     assert [each.text.split(":")[0] for each in findings] == ["knowledge"]
 
 
@@ -55,7 +57,9 @@ def test_of_a_score_that_counts_a_fault_a_rise_is_harm() -> None:
 def test_what_would_tell_is_counted() -> None:
     (finding,) = gate(comparison(knowledge=judged(3, 2, 200)), [], 0.02)
     assert finding.judgement == "too few"
-    assert finding.text.endswith("would tell 80 % of the time; here are 200 in 200.")
+    assert finding.text.endswith("would tell 80 % of the time; here are 200 in 200. Raise evaluate.knowledge.facts.")
+    (finding,) = gate(comparison(mdqa=judged(3, 2, 200)), ["mdqa"], 0.02)
+    assert finding.text.endswith("here are 200 in 200.")
 
 
 def test_each_run_is_judged_and_named() -> None:

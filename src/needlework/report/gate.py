@@ -17,6 +17,12 @@ from needlework.report.text import Row, as_gain, is_fault, is_kept, is_part, poi
 EXIT_CODES: dict[Judgement, int] = {"no harm": 0, "harm": 1, "too few": 3}
 """Of the command; 2 is a mistake of the user's, as everywhere."""
 
+TOO_SMALL = "known_unknowns"
+"""Has 46 questions and cannot have more: at a margin of 2 points they decide nothing, so it is judged where named."""
+
+SIZES = {"knowledge": "evaluate.knowledge.facts", "grounding": "evaluate.grounding.questions"}
+"""The settings by which benchmarks have more questions."""
+
 _READ = ("n", "clusters", "change", "low", "high", "discordant", "design_effect")
 
 
@@ -33,7 +39,7 @@ def gate(comparison: Mapping[str, Any], benchmarks: Sequence[str], margin: float
 
     Args:
         comparison: The content of comparison.json.
-        benchmarks: Their names; if there are none, those that finetuning should leave as they are.
+        benchmarks: Their names; if there are none, those that finetuning should leave as they are, but `TOO_SMALL`.
         margin: The largest loss that is no harm, as a rate.
 
     Raises:
@@ -41,7 +47,9 @@ def gate(comparison: Mapping[str, Any], benchmarks: Sequence[str], margin: float
     """
     found = []
     for after, compared in runs_of(comparison):
-        names = benchmarks or [name for name in compared if is_kept(name) and not is_part(name, compared)]
+        names = benchmarks or [
+            name for name in compared if is_kept(name) and not is_part(name, compared) and name != TOO_SMALL
+        ]
         if missing := [name for name in names if name not in compared]:
             raise DataError(f"{missing[0]!r} was not compared for {after}. Compared: {', '.join(compared)}.")
         if not names:
@@ -94,17 +102,19 @@ def _judged(start: str, name: str, row: Row, margin: float) -> Finding:
     }[judgement]
     span = f"{points(row['low'])} to {points(row['high'])}"
     numbers = f"change {points(row['change'])} points, 95 % interval {span}, n = {row['n']:,}"
-    advice = _advice(gain, loss, margin) if judgement == "too few" else ""
+    advice = _advice(name, gain, loss, margin) if judgement == "too few" else ""
     return Finding(judgement, f"{start}{name}: {said} ({numbers}).{advice}")
 
 
-def _advice(row: Row, loss: str, margin: float) -> str:
+def _advice(name: str, row: Row, loss: str, margin: float) -> str:
     certain = f" That there is a {loss} is certain." if row["high"] < 0 else ""
     needed = needed_to_judge(row, margin)
     if needed is None:
         return f"{certain} No number of needles tells a {loss} of just the margin from the margin."
+    size = SIZES.get(name.split(".")[0])
+    more = f" Raise {size}." if size else ""
     assumed = f"a {loss} of {-100 * row['change']:.1f} points" if row["change"] < 0 else "no change"
     return (
         f"{certain} With {assumed}, {needed.needles:,} needles in {needed.clusters:,} clusters would tell "
-        f"{100 * POWER:.0f} % of the time; here are {row['n']:,} in {row['clusters']:,}."
+        f"{100 * POWER:.0f} % of the time; here are {row['n']:,} in {row['clusters']:,}.{more}"
     )
