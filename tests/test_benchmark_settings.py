@@ -20,7 +20,7 @@ def test_benchmarks_are_chosen_with_the_settings_of_a_recipe_or_their_defaults()
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("kvv", "no benchmark 'kvv'. Known: kv, mdqa"), ("own", "evaluate.own lacks the key 'file'")]
+    ("name", "message"), [("kvv", "no benchmark 'kvv'. Known: kv, mdqa"), ("own", "give their file, --data FILE")]
 )
 def test_what_cannot_be_asked_is_one_sentence(name: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):

@@ -120,6 +120,18 @@ def test_a_card_says_what_kind_of_text_was_trained_on(tmp_path: Path, data: dict
     ]
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_kept"),
+    [([], True), (["train.epochs=3"], True), (["model.name=./mine"], False), (["data.haystacks=9"], False)],
+)
+def test_a_shipped_recipes_description_is_not_that_of_other_models_or_data(
+    tmp_path: Path, changes: list[str], is_kept: bool
+) -> None:
+    shipped, run = recipe.load("smollm2-135m"), trained(tmp_path)
+    write_text(run / "recipe.yaml", recipe.dump(recipe.load("smollm2-135m", changes)))
+    assert (f"> {card.plain(shipped.description)}" in card.render(run).splitlines()) == is_kept
+
+
 def test_text_of_the_users_breaks_nothing(tmp_path: Path) -> None:
     values = {"description": "---\nlicense: mit\n---\n# a | <b> `c` [d](e) _f_ \u202e", "train": {"epochs": 1}}
     text = card.render(trained(tmp_path, values | {"model": {"precision": "fp32", "system": "x\n\n## y"}}))

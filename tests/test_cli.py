@@ -85,7 +85,7 @@ def test_a_dry_run_counts_what_is_in_a_file(
         ),
         (["evaluate", "./none", "--output", "x"], "there is no model folder ./none"),
         (["run", "--tflops", "100"], "--tflops goes with --dry-run"),
-        (["compare", "a", "b"], "a holds no finished evaluation"),
+        (["compare", "a", "b"], "there is no folder a. Give the folder of an evaluation."),
         (["report", "nowhere"], "comparison.json"),
         (["list", "things"], "no list of 'things'"),
         (

@@ -119,7 +119,7 @@ def test_the_gate_reads_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--benchmark", "mmlu"], "'mmlu' was not compared for a. Compared: mdqa."),
+        (["--benchmark", "mmlu"], "'mmlu' was not compared for a. Compared: mdqa; for several, repeat --benchmark."),
         ([], "no benchmark of a is one that finetuning should keep"),
         (["--benchmark", "mdqa", "--margin", "0"], "--margin is 0: give a number of percentage points"),
     ],

@@ -60,7 +60,8 @@ def test_what_is_printed_is_still_the_recipe(model_folder: Path, capsys: pytest.
 def test_without_the_model_one_sentence_says_what_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     first, *others = plan(capsys, tiny("nobody/none")).splitlines()
     assert first == "# 36 answers in 4 steps of 3 haystacks"
-    (text,) = others
+    measured, text = others
+    assert measured.startswith("# `run` also measures ")
     assert text.startswith(
         "# Parameters, tokens, memory and time are left out, because they need the model: cannot load"
     )

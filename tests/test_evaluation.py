@@ -13,7 +13,7 @@ from needlework.benchmark_settings import KV, MDQA, NIAH, Evaluate, FLenQA, Know
 from needlework.benchmarks import Benchmark, Draw
 from needlework.dataset import composer
 from needlework.dataset.budget import Budget, PlainCounter
-from needlework.errors import DataError, RecipeError, UserError
+from needlework.errors import BudgetError, DataError, RecipeError, UserError
 from needlework.evaluation import asked, build_benchmarks, fitting, measure
 from needlework.haystack import Haystack, Needle, Prediction, read
 from needlework.inference.backend import Ask, Backend, FakeBackend
@@ -220,7 +220,7 @@ def test_drafts_that_are_fitted_together_have_as_many_items_as_each_of_them_can(
 
     draws, counter = [asking("why? " * words) for words in (5, 40, 20)], PlainCounter(renderer)
     alone = [Budget(900, counter).fit(draw, min_items=1, num_needles=1)[1] for draw in draws]
-    drafts, together = fitting(counter)(draws, 900, 1)
+    drafts, together = fitting(counter, "lengths")(draws, 900, 1)
     assert together == min(alone) < alone[2] < alone[0]
     assert [draft.arrange(1).needles for draft in drafts] == [draw(1).arrange(1).needles for draw in draws]
 
@@ -273,3 +273,9 @@ def test_a_file_of_flenqa_has_a_checksum_and_an_id_of_the_hub_has_none(tmp_path:
     (tmp_path / "FLenQA.jsonl").write_text("one")
     assert "sha256" in asked(Evaluate(flenqa=FLenQA(file=str(tmp_path / "FLenQA.jsonl"))))["flenqa"]
     assert "sha256" not in asked(Evaluate(flenqa=FLenQA(file="alonj/FLenQA")))["flenqa"]
+
+
+def test_a_length_that_is_too_short_is_named_as_the_setting_it_is(renderer: Renderer) -> None:
+    chosen = Evaluate(kv=KV(lengths=(60,), haystacks=1))
+    with pytest.raises(BudgetError, match=r"^evaluate\.kv\.lengths=60, but .* Raise evaluate\.kv\.lengths to at least"):
+        build_benchmarks(chosen, 0, renderer)

@@ -71,6 +71,16 @@ def test_a_haystack_whose_questions_hold_the_text_has_no_items() -> None:
         ({"items": ["One.", " \n"]}, "Haystack.items[1] is empty: leave it out"),
         ({"items": "One."}, 'Haystack.items should be a list of strings, not "One."'),
         ({"text": "One."}, "Haystack has no field 'text'; its fields are id, task, preamble, items, needles, meta"),
+        (
+            {"messages": []},
+            "Haystack has no field 'messages'; its fields are id, task, preamble, items, needles, meta. "
+            "To make haystacks of such a file: needlework convert messages",
+        ),
+        (
+            {"answers": []},
+            "Haystack has no field 'answers'; its fields are id, task, preamble, items, needles, meta. "
+            "To make haystacks of such a file: needlework convert squad",
+        ),
         ({"needles": []}, "Haystack.needles is empty: ask at least one question"),
         ({"needles": ["Which?"]}, 'needles[0] should be an object, not "Which?"'),
         ({"needles": [{"question": "Which?"}]}, "needles[0] lacks the field 'answer'"),

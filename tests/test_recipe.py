@@ -167,6 +167,14 @@ def test_a_missing_recipe_suggests_the_nearest() -> None:
         recipe.load("smollm-135m")
 
 
+def test_a_model_in_place_of_a_recipe_is_told_where_it_goes() -> None:
+    with pytest.raises(RecipeError, match=r"If Qwen/Qwen3-0\.6B is a model: --set model\.name=Qwen/Qwen3-0\.6B\.$"):
+        recipe.load("Qwen/Qwen3-0.6B")
+    with pytest.raises(RecipeError) as error:
+        recipe.load("mine/recipe.yaml")
+    assert "is a model" not in str(error.value)
+
+
 def test_a_datasets_recipe_leaves_out_what_only_its_manifest_has() -> None:
     model = {"name": "some/model", "fingerprint": "0"}
     made = recipe.of_dataset({"format": "trl", "model": model, "seed": 3, "data": {"needles": 2}})

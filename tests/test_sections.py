@@ -33,7 +33,10 @@ def test_values_that_fit_become_a_section() -> None:
         ({"name": "x", "inner": {"size": "two"}}, "inner.size is 'two': input should be a valid integer"),
         ({"name": "x", "range": [5]}, "range is [5]: give 2 values, not 1."),
         ({"name": "x", "range": []}, "range is []: give 2 values, not 0."),
-        ({"name": "x", "inner": {"size": True}}, "inner.size is True: give a value, or {} for a section of defaults"),
+        (
+            {"name": "x", "inner": {"size": True}},
+            "inner.size is True: give a value, {} for a section of defaults, or null",
+        ),
         ({"name": "x", "inner": 3}, "inner is 3: give keys and values, or {} for the defaults."),
         ({"name": "x", "rate": float("inf")}, "rate is inf: input should be a finite number."),
     ],

@@ -210,7 +210,8 @@ MEASURES = ("perplexity", "drift", "token_loss", "heads")
 
 
 class Evaluate(Section):
-    """Benchmarks run before and after finetuning; those left out are not run."""
+    """Benchmarks run before and after finetuning. Without this section those are kv, mdqa and knowledge; with it, those
+    that it names."""
 
     kv: KV | None = None
     mdqa: MDQA | None = None
@@ -246,7 +247,12 @@ def choose(given: Evaluate, names: Sequence[str]) -> Evaluate:
     """
     known = sections()
     if unknown := [name for name in names if name not in known]:
-        raise RecipeError(f"there is no benchmark {unknown[0]!r}. Known: {', '.join(known)}.")
+        raise RecipeError(
+            f"there is no benchmark {unknown[0]!r}. Known: {', '.join(known)}. Those of "
+            "lm-evaluation-harness are tasks of general: --benchmarks general --set evaluate.general.tasks=[mmlu]."
+        )
     if not names:
         return given
+    if "own" in names and given.own is None:
+        raise RecipeError("the benchmark own asks haystacks of yours: give their file, --data FILE.")
     return Evaluate(**{name: getattr(given, name) or validate(known[name], {}, f"evaluate.{name}") for name in names})

@@ -73,6 +73,7 @@ def render(run: Path, comparison: Mapping[str, Any] | None = None) -> str:
     return environment.get_template("card.md.jinja").render(
         metadata=_metadata(recipe),
         recipe=recipe,
+        description=_description(recipe),
         train=recipe.train,
         data=recipe.data,
         base=_name(recipe.model.name),
@@ -91,6 +92,14 @@ def plain(given: str) -> str:
     """Return any text as one line of Markdown that reads as it was given, and can begin or end nothing."""
     # An underscore between letters means itself.
     return re.sub(r"[\\`*\[\]<>|#~&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", visible(" ".join(given.split())))
+
+
+def _description(recipe: Recipe) -> str:
+    """Return what the recipe says it is for; nothing where it is a shipped one with another model or other data."""
+    for shipped in map(recipes.load, recipes.names()):
+        if shipped.description == recipe.description:
+            return recipe.description if (shipped.model.name, shipped.data) == (recipe.model.name, recipe.data) else ""
+    return recipe.description
 
 
 def _metadata(recipe: Recipe) -> str:

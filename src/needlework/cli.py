@@ -30,7 +30,12 @@ app = typer.Typer(
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a YAML file.")]
 Data = Annotated[Path | None, typer.Option("--data", metavar="FILE", help="Train on your own haystacks instead.")]
 Set = cli_data.Set
-Output = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder for the results.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", metavar="DIR", help="Folder for the results; default: runs/ and the name of RECIPE or of the data."
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe and what it takes, then stop.")]
 Tflops = Annotated[
     float | None,

@@ -34,7 +34,9 @@ def submit(
     price: Annotated[
         float, typer.Option(min=0, max=1e6, help="Your host's price in dollars per million training tokens.")
     ],
-    output: Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Folder of the run.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="Folder of the run; default: runs/RECIPE.")
+    ] = None,
     host: Annotated[str, typer.Option(help="The API: openai, which Azure and others share, or together.")] = "openai",
     base_url: Annotated[str | None, typer.Option(metavar="URL", help="Its address, if not the host's own.")] = None,
     conversation: Annotated[

@@ -39,6 +39,8 @@ def print_plan(recipe: Recipe, tflops: float | None = None) -> None:
     model, train = recipe.model, recipe.train
     print(recipes.dump(recipe), end="")
     _comment(f"{answers * train.epochs} answers in {train.steps(count)} steps of {train.batch_size} haystacks")
+    measured = ", ".join(name for name, section in dict(recipe.evaluate).items() if section)
+    _comment(f"`run` also measures {measured}, before and after; what that takes is not estimated")
     try:
         config = load_config(model.name, trust_remote_code=model.trust_remote_code)
         renderer = pipeline.make_renderer(model)

@@ -197,20 +197,23 @@ def build_benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Be
     from needlework.benchmarks import flenqa, grounding, knowledge, known_unknowns, kv, mdqa, niah, own
     from needlework.dataset.composer import Composer
 
-    fit = fitting(Composer(renderer))
-    built = []
+    composer, built = Composer(renderer), []
+
+    def fit(name: str) -> Fit:
+        return fitting(composer, f"evaluate.{name}.lengths")
+
     if chosen.kv:
-        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=fit))
+        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=fit("kv")))
     if chosen.niah:
-        built.append(niah.build(**chosen.niah.model_dump(), seed=seed, fit=fit))
+        built.append(niah.build(**chosen.niah.model_dump(), seed=seed, fit=fit("niah")))
     if chosen.own:
         built.append(own.build(**chosen.own.model_dump(), seed=seed))
     if chosen.flenqa:
-        built.append(flenqa.build(**chosen.flenqa.model_dump(), seed=seed, fit=fit))
+        built.append(flenqa.build(**chosen.flenqa.model_dump(), seed=seed, fit=fit("flenqa")))
     if chosen.knowledge:
         built.append(knowledge.build(**chosen.knowledge.model_dump(), seed=seed))
     if chosen.mdqa:
-        built.append(mdqa.build(**chosen.mdqa.model_dump(exclude={"controls"}), seed=seed, fit=fit))
+        built.append(mdqa.build(**chosen.mdqa.model_dump(exclude={"controls"}), seed=seed, fit=fit("mdqa")))
         built += mdqa.controls(built[-1]) if chosen.mdqa.controls else []
     if chosen.grounding:
         built.append(grounding.build(**chosen.grounding.model_dump(), seed=seed))
@@ -219,12 +222,12 @@ def build_benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Be
     return built
 
 
-def fitting(counter: Counter) -> Fit:
-    """Return what finds how many items fit, by the counts of a tokenizer and chat template."""
+def fitting(counter: Counter, setting: str) -> Fit:
+    """Return what finds how many items fit a length of a setting, by the counts of a tokenizer and chat template."""
     from needlework.dataset.budget import Budget
 
     # What was found of one haystack is a good first guess for the next.
-    budget = cache(lambda max_tokens: Budget(max_tokens, counter))
+    budget = cache(lambda max_tokens: Budget(max_tokens, counter, setting))
 
     def exact(draw: Draw, max_tokens: int, num_needles: int) -> tuple[Draft, int]:
         while True:

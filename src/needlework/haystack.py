@@ -86,6 +86,9 @@ LOWER_IS_BETTER = frozenset({"memory", "invented", "withheld"})
 
 Record = TypeVar("Record", Needle, Haystack, Prediction)
 
+CONVERTED = {"messages": "messages", "context": "squad", "answers": "squad", "data": "squad"}
+"""Fields of other formats, and what converts these."""
+
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "str": (str, "a string"),
     "int": (int, "an integer"),
@@ -173,7 +176,9 @@ def _build(kind: type[Record], value: object, name: str, place: str = "") -> Rec
         raise DataError(f"{place} should be an object, not {_short(value)}")
     fields = {each.name: each for each in dataclasses.fields(kind)}
     if unknown := sorted(set(value) - set(fields)):
-        raise DataError(f"{place} has no field {unknown[0]!r}; its fields are {', '.join(fields)}")
+        tool = CONVERTED.get(unknown[0], "")
+        convert = f". To make haystacks of such a file: needlework convert {tool}" if tool else ""
+        raise DataError(f"{place} has no field {unknown[0]!r}; its fields are {', '.join(fields)}{convert}")
     values: dict[str, Any] = {}
     for key, each in fields.items():
         if key in value:

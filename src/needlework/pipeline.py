@@ -131,6 +131,7 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     processes.first(lambda: check_training(recipe, renderer, progress))
     from needlework.models.loading import load_model
     from needlework.train.arguments import TrainSettings
+    from needlework.train.checkpoints import steps_done
     from needlework.train.held_out import HeldOut
     from needlework.train.metrics import note
     from needlework.train.samples import supervised
@@ -149,7 +150,7 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     with ExitStack() as held, progress.bar("  train") as update:
         # Two trainings would take each other's checkpoints for remains of a kill.
         processes.first(lambda: held.enter_context(locked(folder)))
-        update(0, steps)
+        update(steps_done(folder / "checkpoints"), steps)
 
         def show(row: dict[str, Any]) -> None:
             update(row["step"], row["steps"], note(row))

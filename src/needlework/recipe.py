@@ -179,7 +179,10 @@ def load(recipe: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Recip
             source = Path(text).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise RecipeError(f"cannot read the recipe {text}: {reason}.{suggest(text, names())}") from None
+            known = suggest(text, names())
+            if "/" in text and not text.endswith((".yaml", ".yml")):
+                known += f" If {text} is a model: --set model.name={text}."
+            raise RecipeError(f"cannot read the recipe {text}: {reason}.{known}") from None
     if holds_haystacks(source):
         raise RecipeError(
             f"{text} holds haystacks, not a recipe: `finetune` and `run` take it as --data {text}, `show` as it is."

@@ -22,7 +22,7 @@ class Section(BaseModel):
     def _is_no_switch(cls, value: Any, info: ValidationInfo) -> Any:
         # YAML reads `yes` and `on` as true, and pydantic takes true for 1.
         if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
-            raise ValueError("give a value, or {} for a section of defaults, not true or false")
+            raise ValueError("give a value, {} for a section of defaults, or null to leave it out, not true or false")
         return value
 
 

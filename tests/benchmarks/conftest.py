@@ -10,4 +10,4 @@ from needlework.models.chat import Renderer
 
 @pytest.fixture
 def fit(renderer: Renderer) -> Fit:
-    return fitting(PlainCounter(renderer))
+    return fitting(PlainCounter(renderer), "lengths")

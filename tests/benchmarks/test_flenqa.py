@@ -59,7 +59,7 @@ def build(renderer: Renderer | None = None, seed: int = 0, **changes: Any) -> Be
     def six(draws: Sequence[Draw], max_tokens: int, num_needles: int) -> tuple[list[Draft], int]:
         return [draw(6) for draw in draws], 6
 
-    fit = fitting(PlainCounter(renderer)) if renderer else six
+    fit = fitting(PlainCounter(renderer), "lengths") if renderer else six
     settings = FLenQA(**({"lengths": LENGTHS, "samples": 2} | changes))
     return flenqa.build(**settings.model_dump(), seed=seed, fit=fit)
 
@@ -159,7 +159,7 @@ def test_it_depends_on_the_seed_alone() -> None:
 
 
 def test_a_length_that_is_too_small_names_the_smallest(renderer: Renderer) -> None:
-    with pytest.raises(BudgetError, match=r"max_tokens=100, but the smallest flenqa haystack \(2 items"):
+    with pytest.raises(BudgetError, match=r"lengths=100, but the smallest flenqa haystack \(2 items"):
         build(renderer, lengths=(100,))
 
 

@@ -46,7 +46,7 @@ def test_it_depends_on_the_seed_alone(fit: Fit) -> None:
 
 
 def test_a_length_that_is_too_small_is_an_error(fit: Fit) -> None:
-    with pytest.raises(BudgetError, match="max_tokens=50"):
+    with pytest.raises(BudgetError, match="lengths=50"):
         build(fit, lengths=(50,))
 
 

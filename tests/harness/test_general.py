@@ -156,7 +156,7 @@ def test_without_lm_eval_the_command_that_installs_it_is_named(monkeypatch: pyte
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    with pytest.raises(UserError, match=r"not installed: pip install 'needlework\[eval\]'"):
+    with pytest.raises(UserError, match=r"not installed: pip install -e '\.\[eval\]' in the clone"):
         general.version()
 
 

@@ -120,5 +120,5 @@ def test_an_adapter_alone_is_refused(module: Any, tmp_path: Path) -> None:
 
 def test_without_vllm_its_installation_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(ModelError, match="pip install vllm"):
+    with pytest.raises(ModelError, match=r"needs vLLM\. Install it, and Needlework again after it"):
         load("m", precision="fp32")

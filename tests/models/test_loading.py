@@ -42,8 +42,16 @@ def test_a_home_that_is_not_there_is_a_user_error() -> None:
 
 
 def test_a_folder_without_a_model_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="cannot load the model"):
+    with pytest.raises(ModelError, match=rf"the folder {tmp_path} holds no model: it has no config\.json\.$"):
         load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(("given", "inside"), [("run", "train/model"), ("run/train", "model")])
+def test_the_folder_of_a_run_says_where_its_model_is(tmp_path: Path, given: str, inside: str) -> None:
+    (tmp_path / "run" / "train" / "model").mkdir(parents=True)
+    folder = tmp_path / given
+    with pytest.raises(ModelError, match=rf"That of a run is in {folder / inside}\."):
+        load_model(str(folder))
 
 
 def test_an_unknown_hub_name_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,22 @@ def test_rows_overall_by_position_by_length_and_by_both(tmp_path: Path) -> None:
     assert found["overall"]["p"] == pytest.approx(2 * 0.5**9)
 
 
+def test_places_without_numbers_have_one_order_at_all_lengths(tmp_path: Path) -> None:
+    places = {512: ("last", "random", "first"), 1024: ("first", "last", "random")}
+    predictions = [
+        prediction(index, place, length, True, True)
+        for index in range(3)
+        for length in (1024, 512)
+        for place in places[length]
+    ]
+    for side in ("b", "a"):
+        write(predictions, evaluation(tmp_path / side, [True]) / "predictions-kv.jsonl")
+    found = compare(tmp_path / "b", tmp_path / "a")["benchmarks"]["kv"]
+    order = ["first", "last", "random"]
+    assert list(found["by_position"]) == order
+    assert [list(rows) for rows in found["by_length_and_position"].values()] == [order, order]
+
+
 def test_further_scores_are_rows_of_their_own(tmp_path: Path) -> None:
     comparison = compare(evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 12))
     assert list(comparison["benchmarks"]) == ["kv", "kv.whole"]

@@ -21,6 +21,7 @@ from needlework.train.checkpoints import (
     read_optimizer,
     save_optimizer,
     save_weights,
+    steps_done,
     whole,
 )
 from needlework.train.trainable import select
@@ -38,12 +39,14 @@ def checkpoint(folder: Path, step: int, *, complete: bool = True) -> Path:
 def test_the_last_is_by_number_and_complete(tmp_path: Path) -> None:
     checkpoint(tmp_path, 8)
     last, cut_off = checkpoint(tmp_path, 10), checkpoint(tmp_path, 12, complete=False)
+    assert steps_done(tmp_path) == 10
     assert last_complete(tmp_path) == last
     assert not cut_off.exists()
 
 
 def test_there_may_be_none(tmp_path: Path) -> None:
     checkpoint(tmp_path, 2, complete=False)
+    assert steps_done(tmp_path) == 0
     assert last_complete(tmp_path) is None
 
 

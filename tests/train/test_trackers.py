@@ -23,7 +23,9 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(monkeypatch
     found = {"tensorboard": ModuleSpec("tensorboard", None, origin="file"), "wandb": ModuleSpec("wandb", None)}
     monkeypatch.setattr("needlework.train.trackers.find_spec", found.get)
     check(("tensorboard",))
-    with pytest.raises(UserError, match=r"has wandb, which is not installed: pip install 'needlework\[wandb\]'"):
+    with pytest.raises(
+        UserError, match=r"has wandb, which is not installed: pip install -e '\.\[wandb\]' in the clone"
+    ):
         check(("tensorboard", "wandb"))
 
 

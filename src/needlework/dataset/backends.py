@@ -149,7 +149,7 @@ def _connected(address: str) -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise UserError("--ray needs Ray, which is not installed: pip install 'needlework[ray]'") from None
+        raise UserError("--ray needs Ray, which is not installed: pip install -e '.[ray]' in the clone") from None
     host, _, port = address.rpartition("/")[2].rpartition(":")
     try:
         if port.isdigit():

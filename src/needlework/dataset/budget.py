@@ -69,10 +69,12 @@ class Budget:
     Args:
         max_tokens: Upper bound of prompt and answer, counted with the chat template.
         counter: Counts with the model's own tokenizer and template.
+        name: What the user calls `max_tokens`.
     """
 
-    def __init__(self, max_tokens: int, counter: Counter) -> None:
+    def __init__(self, max_tokens: int, counter: Counter, name: str = "max_tokens") -> None:
         self.max_tokens = max_tokens
+        self.name = name
         self.counter = counter
         # What was found for one haystack is a good first guess for the next; results do not depend on it.
         self.capacity = 32
@@ -156,8 +158,8 @@ class Budget:
             if needed <= self.max_tokens:
                 return draft, fewest
         raise BudgetError(
-            f"max_tokens={self.max_tokens}, but the smallest {draft.task} haystack ({fewest} items, "
+            f"{self.name}={self.max_tokens}, but the smallest {draft.task} haystack ({fewest} items, "
             f"{len(draft.arrange(fewest).needles)} needles) needs {needed} with this tokenizer and chat template. "
-            f"Raise max_tokens to at least {needed}.",
+            f"Raise {self.name} to at least {needed}.",
             needed,
         )

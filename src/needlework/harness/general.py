@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from needlework.harness.recorder import Recorder
 
-INSTALL = "general needs lm-evaluation-harness, which is not installed: pip install 'needlework[eval]'"
+INSTALL = "general needs lm-evaluation-harness, which is not installed: pip install -e '.[eval]' in the clone"
 
 NAMES = {"mmlu": "MMLU", "hellaswag": "HellaSwag", "gsm8k": "GSM8K", "triviaqa": "TriviaQA", "nq_open": "NQ-Open"}
 """How the literature spells them."""

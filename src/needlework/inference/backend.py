@@ -37,7 +37,7 @@ class TooLongError(ModelError):
     def __init__(self, needles: Mapping[str, str]) -> None:
         (id, reason), *others = needles.items()
         also = f" {len(others)} more needles are too long, too." if others else ""
-        fix = "Use shorter haystacks or another model, or leave such needles out with --skip-too-long."
+        fix = "Use shorter haystacks or another model, or evaluate with --skip-too-long, which leaves them out."
         super().__init__(f"needle {id} {reason}.{also} {fix}")
         self.needles = dict(needles)
 

@@ -30,7 +30,9 @@ def load(name: str, *, precision: Precision, trust_remote_code: bool = False) ->
     try:
         from vllm import LLM
     except ImportError:
-        raise ModelError("--backend vllm needs vLLM. Install it with: pip install vllm") from None
+        raise ModelError(
+            "--backend vllm needs vLLM. Install it, and Needlework again after it: docs/backends.md, vLLM."
+        ) from None
     if adapted_by(name):
         raise ModelError(f"{name} is an adapter alone, which --backend vllm does not load. Merge it into its model.")
     return LLM(

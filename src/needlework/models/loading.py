@@ -138,14 +138,23 @@ def _load_adapted(base: str, name: str, trust_remote_code: bool) -> PreTrainedMo
     return cast("PreTrainedModel", _load(merged, name))
 
 
+INSIDE = ("train/model", "model")
+"""Where the folder of a run has its model, and that of its training."""
+
+
 def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
     quiet()
     path = embedded.located(name)
     looks_local = os.sep in path and (path.startswith((".", os.sep, "~")) or path.count("/") != 1)
-    if looks_local and not folder_of(path).is_dir():
+    folder = folder_of(path)
+    if looks_local and not folder.is_dir():
         raise ModelError(f"there is no model folder {path}. Give a folder, a Hugging Face id or {embedded.NAME}.")
+    # Of an adapter it is adapter_config.json, and of a tokenizer alone tokenizer_config.json.
+    if folder.is_dir() and not any(folder.glob("*config.json")):
+        inside = next((f" That of a run is in {folder / each}." for each in INSIDE if (folder / each).is_dir()), "")
+        raise ModelError(f"the folder {path} holds no model: it has no config.json.{inside}")
     try:
-        return from_pretrained(str(folder_of(path)) if looks_local else path, **options)
+        return from_pretrained(str(folder) if looks_local else path, **options)
     except Exception as error:
         # Each library has its own errors for a file that it cannot read or that does not fit the others.
         first, *others = str(error).strip().splitlines() or [type(error).__name__]
@@ -153,7 +162,7 @@ def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
         reason = others[-1].strip() if others and first.endswith(":") else first
         if "ignore_mismatched_sizes" in reason:
             reason = "its weights are not of the sizes that its config.json gives."
-        kind = HubError if isinstance(error, OSError) and not folder_of(path).is_dir() else ModelError
+        kind = HubError if isinstance(error, OSError) and not folder.is_dir() else ModelError
         raise kind(f"cannot load the model {name!r}: {reason}") from None
 
 

@@ -81,6 +81,8 @@ def _summary(folder: Path) -> dict[str, Any]:
     try:
         summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        if not folder.exists():
+            raise DataError(f"there is no folder {folder}. Give the folder of an evaluation.") from None
         inside = " Those of a run are in its folders before and after." if (folder / "after").is_dir() else ""
         raise DataError(f"{folder} holds no finished evaluation: it has no summary.json.{inside}") from None
     except ValueError as error:
@@ -135,13 +137,11 @@ def _tables(pairs: list[Pair], outcomes: Any, clusters: Any) -> dict[str, Any]:
     everything = list(range(len(pairs)))
     by_position = rows(lambda each: each.place, everything)
     by_length = rows(lambda each: each.length, everything)
-    by_both = {
-        length: rows(
-            lambda each: each.place,
-            [index for index in everything if str(pairs[index][0].length) == length],
-        )
-        for length in by_length
-    }
+    by_both = {}
+    for length in by_length:
+        found = rows(lambda each: each.place, [i for i in everything if str(pairs[i][0].length) == length])
+        # Places that are no numbers may come in another order at one length than in all.
+        by_both[length] = {place: found[place] for place in by_position if place in found}
     for family in (
         by_position.values(),
         by_length.values(),

@@ -51,7 +51,10 @@ def gate(comparison: Mapping[str, Any], benchmarks: Sequence[str], margin: float
             name for name in compared if is_kept(name) and not is_part(name, compared) and name != TOO_SMALL
         ]
         if missing := [name for name in names if name not in compared]:
-            raise DataError(f"{missing[0]!r} was not compared for {after}. Compared: {', '.join(compared)}.")
+            raise DataError(
+                f"{missing[0]!r} was not compared for {after}. Compared: {', '.join(compared)}; "
+                "for several, repeat --benchmark."
+            )
         if not names:
             raise DataError(
                 f"no benchmark of {after} is one that finetuning should keep: give --benchmark. "

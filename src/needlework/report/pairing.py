@@ -62,7 +62,7 @@ def pair(before: Answered, after: Answered) -> list[Pair]:
     if differ:
         raise DataError(
             f"{name} was asked differently in {before.folder} and {after.folder}: {len(differ)} of {len(everything)} "
-            f"needles differ, such as {min(differ)!r}. Evaluate both with one recipe."
+            f"needles differ, such as {min(differ)!r}. Evaluate both with one recipe and one seed."
         )
     if not shared:
         raise DataError(

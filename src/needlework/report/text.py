@@ -230,7 +230,7 @@ def limits(comparison: Mapping[str, Any]) -> list[str]:
            for each in comparison["benchmarks"].values() if each["overall"]["clusters"] < _FEW]  # fmt: skip
     return [
         "The intervals cover which questions happened to be asked. They do not cover how another seed of the "
-        "training would have turned out: this is one run.",
+        f"training would have turned out{'.' if comparison.get('others') else ': this is one run.'}",
         "Intervals by position and length are not corrected for their number; one in twenty misses by chance. Holm's "
         "correction of their p stands in the tables.",
         "A hit means that an accepted string was found in the output. A right answer in other words counts "

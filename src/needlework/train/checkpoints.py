@@ -62,6 +62,11 @@ def last_complete(checkpoints: Path) -> Path | None:
     return complete[-1] if complete else None
 
 
+def steps_done(checkpoints: Path) -> int:
+    """Return the step after which a training that was stopped continues; 0 where it begins."""
+    return max((_step(path.parent) for path in checkpoints.glob(f"checkpoint-*/{COMPLETE}")), default=0)
+
+
 def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
 

@@ -28,7 +28,7 @@ def check(trackers: Sequence[Tracker]) -> None:
         # A folder of that name, such as W&B leaves where it ran, is not the package.
         if (spec := find_spec(name)) is None or spec.origin is None:
             raise processes.agreed(
-                UserError(f"train.trackers has {name}, which is not installed: pip install 'needlework[{name}]'")
+                UserError(f"train.trackers has {name}, which is not installed: pip install -e '.[{name}]' in the clone")
             )
 
 
