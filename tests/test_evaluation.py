@@ -67,19 +67,6 @@ def test_other_settings_are_refused_before_anything_is_prepared(tmp_path: Path) 
         measure("m", "m", SETTINGS | {"seed": 1}, prepare, tmp_path, Silent())
 
 
-def test_the_same_weights_at_another_path_are_the_same_model(tmp_path: Path) -> None:
-    def of(name: str, fingerprint: str | None) -> dict[str, Any]:
-        return SETTINGS | {"model": {"name": name, "fingerprint": fingerprint}}
-
-    measure("run", "run", of("run", "1"), prepare, tmp_path / "local", Silent())
-    measure("/moved/run", "run", of("/moved/run", "1"), prepare, tmp_path / "local", Silent())
-    with pytest.raises(RecipeError, match=r"model\.fingerprint is '1' there and '2' here"):
-        measure("run", "run", of("run", "2"), prepare, tmp_path / "local", Silent())
-    measure("me/one", "run", of("me/one", None), prepare, tmp_path / "hub", Silent())
-    with pytest.raises(RecipeError, match=r"model\.name is 'me/one' there and 'me/two' here"):
-        measure("me/two", "run", of("me/two", None), prepare, tmp_path / "hub", Silent())
-
-
 def chosen(*names: str, facts: int = 3) -> dict[str, Any]:
     return SETTINGS | {"benchmarks": {name: {"facts": facts} for name in names}}
 

@@ -43,6 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "own_data": {"recipe", "dataset", "models", "storage", "errors"},
     "convert": {"haystack", "corpus", "errors"},
     "card": {"recipe", "report", "models", "tasks", "storage", "visible"},
+    "evaluation_folder": {"environment", "storage", "errors"},
     "official": {
         *("haystack", "recipe", "benchmark_settings", "sections", "plain_yaml", "tasks"),
         *("models", "dataset", "storage", "progress", "errors"),

@@ -17,6 +17,7 @@ from needlework import pipeline, recipe
 from needlework.benchmark_settings import Evaluate, Knowledge
 from needlework.errors import ModelError, RecipeError, UserError
 from needlework.haystack import Prediction, read
+from needlework.inference.backend import TooLongError
 
 TINY: dict[str, Any] = {
     "model": {"precision": "fp32"},
@@ -210,6 +211,13 @@ def test_a_budget_that_cannot_be_met_leaves_nothing_half_written(tiny: Path, tmp
         pipeline.run(recipe.load(tiny, ["evaluate.kv.lengths=[40]"]), tmp_path / "run")
     assert not list((tmp_path / "run").rglob("predictions*"))
     # The mended recipe may use the folder.
+    assert pipeline._settle(recipe.load(tiny), tmp_path / "run") == recipe.load(tiny)
+
+
+def test_after_prompts_that_are_too_long_shorter_ones_may_use_the_folder(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(TooLongError, match=r"the model's context is 4096"):
+        pipeline.run(recipe.load(tiny, ["evaluate.kv.lengths=[5000]"]), tmp_path / "run")
+    assert not (tmp_path / "run" / "before").exists()
     assert pipeline._settle(recipe.load(tiny), tmp_path / "run") == recipe.load(tiny)
 
 

@@ -107,7 +107,7 @@ def evaluate(
 ) -> None:
     """Evaluate the base or the finetuned model; once both are there, compare them."""
     from needlework import hosted, pipeline
-    from needlework.evaluation import DONE
+    from needlework.evaluation_folder import DONE
     from needlework.interrupt import exit_on_interrupt
     from needlework.progress import Terminal
 

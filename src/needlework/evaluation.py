@@ -10,9 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from needlework.benchmark_settings import Evaluate
 from needlework.downloads import local
-from needlework.errors import RecipeError
+from needlework.evaluation_folder import (
+    DONE,
+    SUMMARY,
+    UNFINISHED,
+    begin,
+    finished,
+    forget,
+    measurements_file,
+    predictions_file,
+    saved,
+)
+from needlework.inference.backend import TooLongError
 from needlework.progress import Progress
-from needlework.storage import checksum, difference, locked, read_object, write_json, write_text
+from needlework.storage import checksum, locked, read_object, write_json, write_text
 
 if TYPE_CHECKING:
     from needlework.benchmarks import Benchmark, Draw, Fit
@@ -24,13 +35,6 @@ if TYPE_CHECKING:
     from needlework.measures import Measure
     from needlework.models.chat import Renderer
     from needlework.tasks.draft import Draft
-
-DONE = "done"
-"""Marker of a finished evaluation: the names of the benchmarks that were asked."""
-
-SUMMARY = "summary.json"
-UNFINISHED = "summary.json.partial"
-"""The summary of the benchmarks that are done, while others are not."""
 
 
 def measure(
@@ -68,41 +72,34 @@ def measure(
         TooLongError: If a prompt exceeds the model's context.
     """
     wanted = settings.get("benchmarks", {}).keys()
-    saved, finished = _saved(folder / "settings.json", settings), _finished(folder)
-    if finished is not None and wanted <= finished:
+    before, done = saved(folder, settings), finished(folder)
+    if done is not None and wanted <= done:
         return
     progress.say(f"Evaluating {name}")
     backend, built = prepare()
     options = {"cache": cache(), "skip_too_long": skip_too_long}
     with locked(folder):
         # Another command may have begun or finished it while the model was loaded.
-        saved, finished = _saved(folder / "settings.json", settings), _finished(folder)
-        _begin(folder, settings, saved)
+        before, done = saved(folder, settings), finished(folder)
+        begin(folder, settings, before)
         summary: dict[str, Any] = {"model": name, "tokenizer": tokenizer, "benchmarks": {}, "measures": {}}
         summary |= (read_object(folder / SUMMARY) or {}) | (read_object(folder / UNFINISHED) or {})
         for benchmark in built:
             if benchmark.name not in summary["benchmarks"] or not predictions_file(folder, benchmark.name).exists():
-                entry = _ask(benchmark, backend, folder, progress, options)
+                try:
+                    entry = _ask(benchmark, backend, folder, progress, options)
+                except TooLongError:
+                    forget(folder)
+                    raise
                 summary["benchmarks"][benchmark.name] = entry | {"answered_by": answered_by()}
                 write_json(folder / UNFINISHED, summary)
         for each in inside(backend) if inside else ():
-            if each.name not in summary["measures"] or not _measurements(folder, each.name).exists():
+            if each.name not in summary["measures"] or not measurements_file(folder, each.name).exists():
                 summary["measures"][each.name] = _record(each, folder, progress)
                 write_json(folder / UNFINISHED, summary)
         write_json(folder / SUMMARY, summary)
         (folder / UNFINISHED).unlink(missing_ok=True)
-        write_text(folder / DONE, "".join(f"{name}\n" for name in sorted((finished or set()) | wanted)))
-
-
-def _begin(folder: Path, settings: dict[str, Any], saved: dict[str, Any] | None) -> None:
-    """Note what the answers depend on, and what the first of them were made with."""
-    from needlework.environment import describe
-
-    if saved is None:
-        write_json(folder / "environment.json", describe())
-    benchmarks = (saved or {}).get("benchmarks", {}) | settings.get("benchmarks", {})
-    if (together := settings | {"benchmarks": benchmarks}) != saved:
-        write_json(folder / "settings.json", together)
+        write_text(folder / DONE, "".join(f"{name}\n" for name in sorted((done or set()) | wanted)))
 
 
 def _ask(
@@ -256,45 +253,6 @@ def _record(measure: Measure, folder: Path, progress: Progress) -> dict[str, Any
 
     start = time.perf_counter()
     with progress.bar(f"  {measure.name}") as update:
-        count, means = record(measure, _measurements(folder, measure.name), update)
+        count, means = record(measure, measurements_file(folder, measure.name), update)
     seconds = round(time.perf_counter() - start, 1)
     return {"title": measure.title, "n": count, "seconds": seconds, "means": means}
-
-
-def _saved(path: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what a folder was begun with, checked against what it is to hold; benchmarks may be added to it."""
-    saved, asked = read_object(path), settings.get("benchmarks", {})
-    if saved is None:
-        return None
-    model, began = settings.get("model", {}), saved.get("model", {})
-    if model.get("fingerprint") and model["fingerprint"] == began.get("fingerprint"):
-        # The same weights, in a folder that was moved or is named from elsewhere.
-        settings = settings | {"model": model | {"name": began["name"]}}
-    shared = {name: section for name, section in saved.get("benchmarks", {}).items() if name in asked}
-    here = {name: section for name, section in asked.items() if name in shared}
-    if found := difference(saved | {"benchmarks": shared}, settings | {"benchmarks": here}):
-        raise RecipeError(
-            f"{path.parent} holds another evaluation: {found}. Give another --output, or delete the folder."
-        )
-    return saved
-
-
-def _finished(folder: Path) -> set[str] | None:
-    """Return the benchmarks that were asked to the end; None where none were, or a file of one is gone."""
-    path, summary = folder / DONE, read_object(folder / SUMMARY)
-    if summary is None:
-        return None
-    files = [predictions_file(folder, name) for name in summary.get("benchmarks", ())]
-    files += [_measurements(folder, name) for name in summary.get("measures", ())]
-    if not all(file.exists() for file in (path, *files)):
-        return None
-    return set(path.read_text(encoding="utf-8").split())
-
-
-def predictions_file(folder: Path, name: str) -> Path:
-    """Return where an evaluation's folder has the predictions of a benchmark."""
-    return folder / f"predictions-{name}.jsonl"
-
-
-def _measurements(folder: Path, name: str) -> Path:
-    return folder / f"measures-{name}.jsonl"

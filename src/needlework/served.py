@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from needlework import backends
-from needlework.evaluation import asked, build_benchmarks, measure, predictions_file
+from needlework.evaluation import asked, build_benchmarks, measure
+from needlework.evaluation_folder import predictions_file
 from needlework.progress import Progress, Silent
 from needlework.remote import connect
 
