@@ -100,6 +100,27 @@ def test_what_was_too_long_for_one_model_is_shown_but_in_no_pair(run: Path) -> N
     ]
 
 
+def test_a_run_is_made_by_its_command_alone(run: Path) -> None:
+    for side in ("before", "after"):
+        dump({"command": "needlework run demo --output runs/demo"}, run / side / "environment.json")
+    assert load(run).commands == ["needlework run demo --output runs/demo"]
+    for folder in (run, run / "before", run / "after"):
+        (folder / "environment.json").unlink()
+    assert load(run).commands == [f"needlework report {run}"]
+
+
+def test_evaluations_compared_by_hand_are_made_by_the_commands_of_each(run: Path) -> None:
+    (run / "environment.json").unlink()
+    for side in ("before", "after"):
+        dump({"command": f"needlework evaluate m --output {side}"}, run / side / "environment.json")
+    assert load(run).commands == [
+        "needlework evaluate m --output before",
+        "needlework evaluate m --output after",
+        f"needlework compare {run / 'before'} {run / 'after'} --output {run}",
+        f"needlework report {run}",
+    ]
+
+
 def test_two_runs_are_called_before_and_after(run: Path) -> None:
     loaded = load(run)
     assert loaded.labels == ["before", "after"]

@@ -92,7 +92,6 @@ def render(run: Run, drawn: Sequence[Figure], measures: Sequence[figures.Measure
         examples=_examples(run, most := 3 if len(run.sides) == 1 else 1),
         most=("one", "two", "three")[most - 1],
         held=MOST,
-        command=run.environment.get("command", f"needlework report {run.folder}"),
         left_out=left_out(comparison),
         unlike=unlike(comparison),
         limits=text.limits(comparison),

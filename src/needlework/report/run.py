@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+import os
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,8 @@ class Run:
     measure_titles: dict[str, str]
     """What a numeric measure is called, where the first run's summary says so."""
     environment: dict[str, Any]
+    commands: list[str]
+    """What made the run, in order."""
     recipe: str
 
     @property
@@ -106,7 +110,8 @@ def load(folder: Path) -> Run:
         training,
         [sum(part["seconds"] for part in each["benchmarks"].values()) for each in summaries],
         {name: str(part.get("title", name)) for name, part in _table(path, summaries[0], "measures").items()},
-        _object(folder / "environment.json", "") if (folder / "environment.json").exists() else {},
+        _environment(folder),
+        _commands(folder, folders),
         _text(folder / "recipe.yaml", "") if (folder / "recipe.yaml").exists() else "",
     )
 
@@ -197,6 +202,20 @@ def _summary(path: Path) -> dict[str, Any]:
     for name, each in _table(path, summary, "benchmarks").items():
         _require(f"{path}, {name}", each, ("seconds",), numbers=True)
     return summary
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    path = folder / "environment.json"
+    return _object(path, "") if path.exists() else {}
+
+
+def _commands(folder: Path, folders: Sequence[Path]) -> list[str]:
+    """Return the one command of a run, or those of a training and evaluations that were compared by hand."""
+    made = dict.fromkeys(_environment(each).get("command") for each in (folder, *folders))
+    found = [str(each) for each in made if each]
+    if len(found) > 1:
+        found.append(shlex.join(["needlework", "compare", *map(os.path.normpath, folders), "--output", str(folder)]))
+    return found if len(found) == 1 else [*found, shlex.join(["needlework", "report", str(folder)])]
 
 
 def _present(path: Path, command: str) -> Path:
