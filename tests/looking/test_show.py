@@ -134,6 +134,15 @@ def test_a_needle_in_no_item_is_said_to_be_in_none(data: SyntheticDataset, monke
     assert "▸ Dictionary" not in text
 
 
+def test_no_line_stands_for_a_preamble_that_is_not_there(
+    data: SyntheticDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    haystack = replace(data[0], preamble="")
+    monkeypatch.setattr(SyntheticDataset, "__getitem__", lambda self, index: haystack)
+    lines = [line.strip() for line in page(data, 0, full=True).splitlines()]
+    assert haystack.items[0] in lines[lines.index("<|im_start|>user") + 1].replace("«", "").replace("»", "")
+
+
 def test_a_character_of_several_tokens_is_shown_once(renderer: Renderer) -> None:
     ids = renderer.encode(["né 東 x"])[0]
     assert len(ids) > len("né 東 x")

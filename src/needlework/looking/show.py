@@ -95,9 +95,12 @@ def _chat(haystack: Haystack, renderer: Renderer, answer: Text, *, full: bool, p
         # The template changed the message, for example by stripping it.
         before, after = "", "\n"
     grid = _grid()
-    grid.add_row("", Text.assemble((before, MARKER), visible(haystack.preamble)))
     if haystack.preamble:
+        grid.add_row("", Text.assemble((before, MARKER), visible(haystack.preamble)))
         grid.add_row()
+    else:
+        # What follows begins a row of its own anyway.
+        grid.add_row("", Text(before.removesuffix("\n"), MARKER))
     if haystack.items:
         _add_items(grid, haystack, full=full, plain=plain)
         grid.add_row()
