@@ -195,5 +195,5 @@ def test_without_ray_the_command_to_install_it_is_named(
     renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"pip install 'needlework\[ray\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[ray\]' in the clone"):
         export(dataset(renderer), FORMATS["messages"], tmp_path, {}, backends.on_ray("auto"))
