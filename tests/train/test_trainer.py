@@ -123,6 +123,12 @@ def test_a_saved_model_stops_where_training_ended_the_turn(model: LlamaForCausal
     assert ends == [renderer.tokenizer.eos_token_id, renderer.end]
 
 
+def test_a_model_with_one_end_keeps_it(model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path) -> None:
+    target = finetune(model, renderer, haystacks(renderer), dataclasses.replace(SETTINGS, epochs=1), tmp_path)
+    ends = json.loads((target / "generation_config.json").read_text())["eos_token_id"]
+    assert ends == model.generation_config.eos_token_id == renderer.end
+
+
 @pytest.mark.parametrize("trainable", ["attention", "lora"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_matrices_held_in_bf16_change_nothing(

@@ -225,7 +225,8 @@ def _save(trainer: SharedPrefixTrainer, renderer: Renderer, folder: Path, merge:
             save_adapter(model, temporary, weights)
         else:
             # What training taught as the end of a turn may be another token than the model stops at.
-            model.generation_config.eos_token_id = renderer.ends(model.generation_config)
+            ends = renderer.ends(model.generation_config)
+            model.generation_config.eos_token_id = ends if len(ends) > 1 else next(iter(ends), None)
             model.save_pretrained(temporary, state_dict=weights)
         renderer.tokenizer.save_pretrained(temporary)
         shutil.rmtree(target, ignore_errors=True)
