@@ -75,21 +75,20 @@ class _Message(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _is_plain(cls, message: Any) -> Any:
-        more = message.keys() - {"role", "content"} if isinstance(message, dict) else set()
-        if lost := sorted(key for key in more if message[key] not in NOTHING):
-            raise ValueError(f"a needle cannot hold {', '.join(lost)}. Remove the key, or leave the chat out")
+        if isinstance(message, dict):
+            _refuse({key: value for key, value in message.items() if key not in ("role", "content")})
         return message
 
 
-def _left_out(tools: Any) -> None:
-    if tools not in NOTHING:
-        # Templates show them to the model.
-        raise ValueError("a needle cannot hold tools. Remove the key, or leave the chat out")
+def _refuse(more: dict[str, Any]) -> None:
+    if lost := sorted(key for key, value in more.items() if value not in NOTHING):
+        raise ValueError(f"a needle cannot hold {', '.join(lost)}. Remove the key, or leave the chat out")
 
 
 class _Row(BaseModel):
     messages: list[_Message]
-    tools: Annotated[Any, AfterValidator(_left_out)] = None
+    # Templates show them to the model.
+    tools: Annotated[Any, AfterValidator(lambda tools: _refuse({"tools": tools}))] = None
 
 
 @dataclass(frozen=True, slots=True)
