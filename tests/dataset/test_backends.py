@@ -5,10 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -68,7 +68,7 @@ def kill_one(name: str, delay: float) -> Callable[[], None]:
         time.sleep(delay)
         os.kill(found[-1], signal.SIGKILL)
 
-    thread = Thread(target=run)
+    thread = threading.Thread(target=run)
     thread.start()
     return thread.join
 
@@ -175,8 +175,11 @@ def test_a_shard_lost_with_a_ray_worker_is_made_again(renderer: Renderer, tmp_pa
 @pytest.mark.slow
 def test_what_a_ray_task_refuses_is_the_users_error(renderer: Renderer, tmp_path: Path, cluster: str) -> None:
     data = dataset(renderer, num_items=(50, 50))
+    before = threading.enumerate()
     with pytest.raises(UserError, match=r"^sample \d with 50 items needs \d+ tokens, .* fewer items\.$"):
         export(data, FORMATS["messages"], tmp_path, {}, backends.on_ray(cluster))
+    # One that still reads would use Ray after its shutdown, which can abort the process.
+    assert set(threading.enumerate()) <= set(before)
 
 
 @pytest.mark.slow

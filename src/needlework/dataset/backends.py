@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import islice
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -110,9 +112,11 @@ def _store(number: int) -> tuple[int, Entries]:
 
 
 def on_ray(address: str) -> Backend:
-    """Return a backend on a Ray cluster, whose nodes make the shards with Ray Data while this process writes them.
+    """Return a backend on a Ray cluster, whose nodes make the shards as tasks while this process writes them.
 
-    So the nodes need no shared disk, and Ray makes a shard again if it was lost with a worker.
+    So the nodes need no shared disk, and Ray makes a shard again if it was lost with a worker. The tasks are those of
+    Ray Core: Ray Data reads ahead in threads that do not end when it is left early, as after a refusal, and a thread
+    that uses Ray after its shutdown connects again or aborts the process.
 
     Args:
         address: As for `ray.init`: `auto`, `local`, or `ray://HOST:PORT`.
@@ -122,17 +126,22 @@ def on_ray(address: str) -> Backend:
         if not numbers:
             return
         ray = _connected(address)
-        # One block per shard, so that losing a worker costs only one shard.
-        blocks = ray.data.range(len(numbers), override_num_blocks=len(numbers))
-        most = max(1, min(len(numbers), int(ray.cluster_resources().get("CPU", 1))))
         try:
-            made = blocks.map(_Maker, fn_constructor_args=(shards, list(numbers)), concurrency=(1, most))
-            for row in made.iter_rows():
-                if row["refusal"]:
-                    raise UserError(row["refusal"])
-                contents = {extension: row[extension] for extension in shards.format.extensions}
-                yield row["number"], shards.store(row["number"], Shard(row["rows"], contents))
+            make = ray.remote(_make)
+            # In a list it arrives as a reference, which each worker process resolves only once.
+            given = [ray.put(shards)]
+            left = iter(numbers)
+            # Twice the processors: each has work while this process writes, and what waits to be written is bounded.
+            most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+            tasks = [make.remote(given, number) for number in islice(left, most)]
+            while tasks:
+                (done,), tasks = ray.wait(tasks)
+                tasks += [make.remote(given, number) for number in islice(left, 1)]
+                number, shard = ray.get(done)
+                yield number, shards.store(number, shard)
         except ray.exceptions.RayError as error:
+            if isinstance(cause := getattr(error, "cause", None), UserError):
+                raise UserError(str(cause)) from None
             reason = str(error).strip().split("\n")[0]
             raise UserError(f"Ray gave up: {reason} The same command continues where this one stopped.") from None
         finally:
@@ -147,7 +156,6 @@ def _connected(address: str) -> Any:
         raise UserError("--ray needs the cluster's address: auto, local, or ray://HOST:PORT.")
     try:
         import ray
-        import ray.data
     except ImportError:
         raise UserError("--ray needs Ray, which is not installed: pip install -e '.[ray]' in the clone") from None
     host, _, port = address.rpartition("/")[2].rpartition(":")
@@ -159,26 +167,20 @@ def _connected(address: str) -> Any:
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"cannot reach a Ray cluster at {address}: {reason}") from None
-    # Progress is ours to show.
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     return ray
 
 
-class _Maker:
-    """Makes shards as rows of Ray Data; a class, so that each worker loads the tokenizer only once."""
+def _make(given: list[Any], number: int) -> tuple[int, Shard]:
+    """Make one shard in a worker process of Ray."""
+    shard = _resolved(given[0]).make(number)
+    # A view of memory cannot be sent.
+    return number, Shard(shard.rows, {name: bytes(content) for name, content in shard.contents.items()})
 
-    def __init__(self, shards: Shards, numbers: Sequence[int]) -> None:
-        _use_one_thread()
-        self.shards = shards
-        self.numbers = numbers
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Make one shard. Errors that the user has to fix are returned, since Ray would retry if they were raised."""
-        number = self.numbers[row["id"]]
-        try:
-            shard, refusal = self.shards.make(number), ""
-        except UserError as error:
-            shard, refusal = Shard(0, dict.fromkeys(self.shards.format.extensions, b"")), str(error)
-        contents = {extension: bytes(content) for extension, content in shard.contents.items()}
-        return {"number": number, "rows": shard.rows, "refusal": refusal, **contents}
+@lru_cache(maxsize=1)
+def _resolved(reference: Any) -> Shards:
+    import ray
+
+    _use_one_thread()
+    shards: Shards = ray.get(reference)
+    return shards
