@@ -23,13 +23,13 @@ def compare(
     """Compare evaluations with the first of them, needle by needle."""
     from needlework import pipeline
     from needlework.report.comparison import compare as paired
-    from needlework.report.runs import left_out, unlike
+    from needlework.report.runs import notes
 
     rate = None if detect is None else _rate(detect, "--detect")
     first, *others = runs
-    comparison = pipeline.compare(base, first, output, *others) if output else paired(base, first, *others)
+    comparison = pipeline.write_comparison(base, first, output, *others) if output else paired(base, first, *others)
     print_comparison(comparison)
-    for line in (*left_out(comparison), *unlike(comparison), *_not_shared(comparison)):
+    for line in (*notes(comparison), *_not_shared(comparison)):
         print(line)
     for line in _needed(comparison, rate) if rate else ():
         print(line)

@@ -153,7 +153,18 @@ def _entry(benchmark: Benchmark | General, result: Evaluation, seconds: float) -
         "prompt_tokens": sum(each.prompt_tokens for each in predictions),
         "output_tokens": sum(written) if len(written) == len(predictions) else None,
         "titles": benchmark.titles,
+        **_limit(benchmark, written),
     }
+
+
+def _limit(benchmark: Benchmark | General, written: Sequence[int]) -> dict[str, int]:
+    """Return the most tokens of an answer, and how many answers were cut off by it; of our own benchmarks alone."""
+    from needlework.benchmarks import Benchmark
+
+    if not isinstance(benchmark, Benchmark):
+        return {}
+    most = benchmark.max_new_tokens
+    return {"max_new_tokens": most, "cut": sum(each >= most for each in written)}
 
 
 def asked(chosen: Evaluate) -> dict[str, Any]:

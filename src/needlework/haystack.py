@@ -34,6 +34,10 @@ class Needle:
     position: int
     """Index, from 0, of the gold item; -1 where no item holds the answer, or it is not known which does."""
 
+    def __post_init__(self) -> None:
+        if isinstance(self.accepted, str):  # each of its letters would count as an answer
+            raise TypeError(f"accepted should be a tuple of strings, not {self.accepted!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class Haystack:
@@ -44,7 +48,7 @@ class Haystack:
     preamble: str
     items: tuple[str, ...]
     needles: tuple[Needle, ...]
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def context(self) -> str:
@@ -75,10 +79,14 @@ class Prediction:
     prompt_tokens: int
     output: str
     hit: bool
-    extra: dict[str, bool] = field(default_factory=dict)
+    extra: dict[str, bool] = field(default_factory=dict, hash=False)
     """Further yes-or-no scores of the same output, by name."""
     output_tokens: int | None = None
     """The tokens that were generated, where the backend counts them."""
+    cluster: str = ""
+    """What needles of several haystacks share, such as the paragraph they ask about; empty where it is nothing."""
+    prompt: str = ""
+    """Hash of the user message, by which comparisons know that two models were asked the same."""
 
 
 LOWER_IS_BETTER = frozenset({"memory", "invented", "withheld"})
@@ -113,6 +121,7 @@ _FILLED_IN: dict[tuple[type, str], Callable[[str, dict[str, Any]], Any]] = {
     (Needle, "position"): lambda name, fields: -1,
     (Prediction, "extra"): lambda name, fields: {},
     (Prediction, "output_tokens"): lambda name, fields: None,
+    **dict.fromkeys([(Prediction, "cluster"), (Prediction, "prompt")], lambda name, fields: ""),
 }
 """The value of a field that a line leaves out, from the record's name and the fields before it."""
 
@@ -163,14 +172,7 @@ def from_json(kind: type[Record], line: str, number: int = 1) -> Record:
 
 
 def _build(kind: type[Record], value: object, name: str, place: str = "") -> Record:
-    """Build a record.
-
-    Args:
-        kind: Haystack, Needle or Prediction.
-        value: What the JSON holds.
-        name: The record's id where it has none.
-        place: Where in the line the record is, for messages.
-    """
+    """Build a record from what the JSON holds, with `name` as its id where it has none; `place` is for messages."""
     place = place or kind.__name__
     if not isinstance(value, dict):
         raise DataError(f"{place} should be an object, not {_short(value)}")

@@ -153,6 +153,17 @@ def test_controls_ask_each_question_once_without_documents_and_with_the_gold_one
         assert gold.partition("]")[2] == item.partition("]")[2]
 
 
+def test_questions_about_one_paragraph_are_one_cluster_whatever_is_around_it() -> None:
+    def clusters(benchmark: Benchmark) -> dict[str, object]:
+        return {needle.group: each.meta["cluster"] for each in benchmark.haystacks for needle in each.needles}
+
+    by_distractors = [clusters(build(distractors=each)) for each in ("random", "relevant")]
+    shared = by_distractors[0].keys() & by_distractors[1].keys()
+    assert len({by_distractors[0][group] for group in shared}) < len(shared)
+    assert all(by_distractors[0][group] == by_distractors[1][group] for group in shared)
+    assert all(clusters(each) == by_distractors[1] for each in mdqa.controls(build(distractors="relevant")))
+
+
 def test_it_depends_on_the_seed_alone() -> None:
     assert build().haystacks == build().haystacks
     assert build().haystacks != build(seed=1).haystacks

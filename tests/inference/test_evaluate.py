@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,17 @@ def ask(path: Path, reply: Callable[[Ask], str] = lambda ask: "a b", **options: 
 
 def test_predictions_hold_what_was_asked_and_said(tmp_path: Path) -> None:
     predictions = ask(tmp_path / "p.jsonl", places={"n0": "1"})
-    assert predictions[0] == Prediction(
+    assert replace(predictions[0], prompt="") == Prediction(
         "n0", "h0", "g0", "q0?", ("a",), "gold item", 0, "1", 64, 4, "a b", True, {"exact": False}
     )
     assert list(read(Prediction, tmp_path / "p.jsonl")) == predictions
     assert not (tmp_path / "p.jsonl.partial").exists()
+
+
+def test_each_text_that_is_asked_has_a_hash_of_its_own(tmp_path: Path) -> None:
+    first, again = ask(tmp_path / "first.jsonl"), ask(tmp_path / "again.jsonl", lambda ask: "c")
+    assert [each.prompt for each in first] == [each.prompt for each in again]
+    assert len({each.prompt for each in first}) == len(first)
 
 
 def test_an_interrupted_evaluation_asks_only_what_is_missing(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tests.train.families import MODELS, tiny
 
 
 def kv_asks(count: int = 4, needles: int = 5, items: int = 10) -> list[Ask]:
-    task = make_task("simple_dict", {})
+    task = make_task("simple_dict")
     made = [make(task, np.random.default_rng([3, index]), items, needles, id=str(index)) for index in range(count)]
     return [Ask(haystack, needle) for haystack in made for needle in haystack.needles]
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from needlework.errors import DataError
-from needlework.haystack import Prediction, write
+from needlework.haystack import Prediction, read, write
 from needlework.report.comparison import compare
 from needlework.storage import write_json
 
@@ -94,6 +95,43 @@ def test_answers_of_two_number_formats_are_compared_and_told(tmp_path: Path) -> 
         summary["benchmarks"]["kv"]["answered_by"] = {"backend": "hf", "dtype": dtype, "device": dtype}
         (folder / "summary.json").write_text(json.dumps(summary))
     assert compare(before, after)["benchmarks"]["kv"]["unlike"] == {"dtype": {"before": "fp32", "after": "bf16"}}
+
+
+def test_answers_after_another_system_message_are_compared_and_told(tmp_path: Path) -> None:
+    before, after = evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 12)
+    write_json(before / "settings.json", {"model": {"system": None}, "benchmarks": {}})
+    write_json(after / "settings.json", {"model": {"system": "Be brief."}, "benchmarks": {}})
+    found = compare(before, after)["benchmarks"]["kv"]["unlike"]
+    assert found == {"system message": {"before": "none", "after": "'Be brief.'"}}
+
+
+def test_other_texts_around_the_same_questions_are_refused(tmp_path: Path) -> None:
+    before, after = evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 12)
+    for folder, prompt in ((before, "1f"), (after, "2e")):
+        path = folder / "predictions-kv.jsonl"
+        write([replace(each, prompt=prompt) for each in [*read(Prediction, path)]], path)
+    with pytest.raises(DataError, match=r"kv was asked differently .* one recipe and one seed"):
+        compare(before, after)
+
+
+def test_questions_about_one_paragraph_are_one_cluster(tmp_path: Path) -> None:
+    before, after = evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 12)
+    for folder in (before, after):
+        path = folder / "predictions-kv.jsonl"
+        # Of two questions each.
+        write([replace(each, cluster=f"p{int(each.group) // 2}") for each in [*read(Prediction, path)]], path)
+    assert compare(before, after)["benchmarks"]["kv"]["overall"]["clusters"] == 6
+
+
+def test_answers_that_were_cut_off_are_counted(tmp_path: Path) -> None:
+    before, after = evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 12)
+    assert "cut" not in compare(before, after)["benchmarks"]["kv"]
+    for folder, cut in ((before, 36), (after, 0)):
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["benchmarks"]["kv"] |= {"n": 72, "max_new_tokens": 32, "cut": cut}
+        (folder / "summary.json").write_text(json.dumps(summary))
+    found = compare(before, after)["benchmarks"]["kv"]
+    assert (found["cut"], found["limit"]) == ({"before": 0.5, "after": 0.0}, 32)
 
 
 def skip(folder: Path, line: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from needlework.report.runs import left_out, markdown, rows_csv, runs_of, tables, unlike
+from needlework.report.runs import cut_off, left_out, markdown, rows_csv, runs_of, tables, unlike
 from tests.report.conftest import benchmark, comparison, row
 
 KV = benchmark("Value", row(0.1, 0.6, 0.4, 0.6), by_position={"0%": row(0.1, 0.5, 0.3, 0.5) | {"adjusted_p": 0.002}},
@@ -72,6 +72,14 @@ def test_what_was_answered_in_another_way_is_told() -> None:
     assert unlike(comparison(kv=kv)) == [said]
     assert said in markdown(comparison(kv=kv))
     assert unlike(SEVERAL) == []
+
+
+def test_it_is_said_where_many_answers_were_cut_off() -> None:
+    kv = {**KV, "cut": {"before": 0.42, "after": 0.0}, "limit": 32}
+    said = "kv, demo (finetuned): 42 % of the answers of smollm2-135m and 0 % of demo (finetuned) reached the limit of"
+    assert cut_off(comparison(kv=kv))[0].startswith(f"{said} 32 tokens")
+    assert cut_off(comparison(kv=kv | {"cut": {"before": 0.05, "after": 0.0}})) == []
+    assert said in markdown(comparison(kv=kv))
 
 
 def test_what_was_left_out_as_too_long_is_counted() -> None:

@@ -22,6 +22,8 @@ class Case:
     """Questions that are asked of the same documents."""
 
     id: str
+    cluster: str
+    """What it shares with cases of other documents: the gold passage, or the line of a file."""
     gold: Passage
     questions: Sequence[Question]
     others: Sequence[Passage]
@@ -78,7 +80,8 @@ def cases(
 def _given(rows: Sequence[Documents], seed: int) -> Iterator[list[Case]]:
     for index in np.random.default_rng(seed).permutation(len(rows)).tolist():
         row = rows[index]
-        yield [Case(f"mdqa/{row.gold.questions[0].id}", row.gold, row.gold.questions, row.others, row.place)]
+        id = f"mdqa/{row.gold.questions[0].id}"
+        yield [Case(id, id, row.gold, row.gold.questions, row.others, row.place)]
 
 
 def _drawn(
@@ -96,7 +99,9 @@ def _drawn(
             drawn = [(f"mdqa/{index}", questions, pool.random(rng, gold, questions, several=several))]
         else:
             drawn = [(f"mdqa/{each.id}", [each], pool.relevant(gold, each)) for each in questions]
-        found = [Case(id, gold, asked, list(islice(others, count))) for id, asked, others in drawn if asked]
+        found = [
+            Case(id, f"mdqa/{index}", gold, asked, list(islice(others, count))) for id, asked, others in drawn if asked
+        ]
         if whole := [case for case in found if count in (None, len(case.others))]:
             yield whole
 

@@ -106,7 +106,8 @@ def controls(benchmark: Benchmark) -> list[Benchmark]:
             (oracle, "oracle", haystack.preamble, (f"{OPENING}1]{gold}",), 0),
         ):
             needles = tuple(replace(each, id=f"{each.group}/{name}", position=position) for each in haystack.needles)
-            made.append(Haystack(f"{haystack.id}/{name}", "mdqa", preamble, items, needles))
+            shared = {"cluster": haystack.meta["cluster"]}
+            made.append(Haystack(f"{haystack.id}/{name}", "mdqa", preamble, items, needles, shared))
     tokens = benchmark.max_new_tokens
     return [
         Benchmark("mdqa_closed_book", closed_book, score, {"contained": "QA, closed book"}, tokens, benchmark.stop),
@@ -178,4 +179,4 @@ def _haystack(case: Case, count: int, place: int, name: str, line: Line) -> Hays
         )
         for question in case.questions
     )
-    return Haystack(f"{case.id}/{name}", "mdqa", PREAMBLE, items, needles)
+    return Haystack(f"{case.id}/{name}", "mdqa", PREAMBLE, items, needles, {"cluster": case.cluster})

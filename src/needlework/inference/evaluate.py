@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -205,4 +206,6 @@ def _predict(ask: Ask, answer: Answer, score: Score, place: str) -> Prediction:
         hit=hit,
         extra=dict(others),
         output_tokens=answer.output_tokens,
+        cluster=haystack.meta.get("cluster", ""),
+        prompt=hashlib.sha256(haystack.message(needle).encode("utf-8", "replace")).hexdigest()[:16],
     )

@@ -13,7 +13,7 @@ import numpy as np
 from needlework.errors import DataError
 from needlework.haystack import Prediction
 from needlework.report import measures
-from needlework.report.pairing import Answered, Pair, pair, read_answers
+from needlework.report.pairing import Answered, Pair, pair, read_answers, system_message
 from needlework.report.statistics import LEVEL, clusters_of, contrast, holm, row
 from needlework.report.text import in_order, is_number
 
@@ -23,8 +23,10 @@ METHOD = (
     "The p of a benchmark's positions, of its lengths, and of both together are each adjusted for their number by Holm."
 )
 
-COMPUTED = ("backend", "dtype")
-"""What a summary's `answered_by` says of how answers were computed: rounding changes some of them."""
+SIDES = ("before", "after")
+
+COMPUTED = ("backend", "dtype", "system message")
+"""In what evaluations may differ that are compared all the same: rounding, and what is said to the model in advance."""
 
 
 def compare(
@@ -57,21 +59,25 @@ def _compare(before: Path, after: Path) -> dict[str, Any]:
         for each, summary in zip(answered, summaries, strict=True):
             _check_count(each, summary["benchmarks"][name])
         pairs = pair(*answered)
-        too_long = {side: len(each.skipped) for side, each in zip(("before", "after"), answered, strict=True)}
-        clusters = clusters_of([each.haystack for each, _ in pairs], [each.group for each, _ in pairs])
-        unlike = _unlike(*(each["benchmarks"][name].get("answered_by", {}) for each in summaries))
+        too_long = {side: len(each.skipped) for side, each in zip(SIDES, answered, strict=True)}
+        asked_of = [each.cluster or each.haystack for each, _ in pairs]
+        clusters = clusters_of(asked_of, [each.group for each, _ in pairs])
+        unlike = _unlike(*(_computed(*each, name) for each in zip((before, after), summaries, strict=True)))
+        entries = [each["benchmarks"][name] for each in summaries]
+        cut = {side: each["cut"] / each["n"] for side, each in zip(SIDES, entries, strict=True) if each.get("cut")}
         for number, (score, title) in enumerate(asked[name]["titles"].items()):
             outcomes = _outcomes(pairs, score if number else "", f"{name} of {before} or {after}")
             benchmarks[name if number == 0 else f"{name}.{score}"] = {
                 "title": title,
                 **({"skipped": too_long} if any(too_long.values()) else {}),
                 **({"unlike": unlike} if unlike else {}),
+                **({"cut": dict.fromkeys(SIDES, 0.0) | cut, "limit": entries[0]["max_new_tokens"]} if cut else {}),
                 **_tables(pairs, outcomes, clusters),
                 **_shape(pairs, outcomes, clusters),
             }
     alone = {
         side: [name for name in mine if name not in shared]
-        for side, mine in (("before", asked), ("after", asked_after))
+        for side, mine in zip(SIDES, (asked, asked_after), strict=True)
     }
     found = {"after": summaries[1]["model"], "benchmarks": benchmarks, "not_shared": alone}
     return found | ({"measures": measured} if (measured := measures.compare(before, after)) else {})
@@ -108,9 +114,17 @@ def _check_count(answered: Answered, entry: dict[str, Any]) -> None:
         )
 
 
+def _computed(folder: Path, summary: dict[str, Any], name: str) -> dict[str, str]:
+    """Return how the answers to a benchmark were computed, of what `COMPUTED` names."""
+    answered_by: dict[str, str] = summary["benchmarks"][name].get("answered_by", {})
+    system = system_message(folder)
+    return answered_by | {"system message": "none" if system is None else repr(system)}
+
+
 def _unlike(before: dict[str, str], after: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Return in what the two sides' answers were computed otherwise: of a change, some may come from that."""
-    sides = {key: {"before": before.get(key, "unknown"), "after": after.get(key, "unknown")} for key in COMPUTED}
+    """Return how the two sides' computations differ, which may explain part of a change."""
+    sides = {key: {side: each.get(key, "unknown") for side, each in zip(SIDES, (before, after), strict=True)}
+             for key in COMPUTED}  # fmt: skip
     return {key: each for key, each in sides.items() if each["before"] != each["after"]}
 
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from needlework.errors import DataError
 from needlework.report.pairing import check_settings
-from needlework.report.statistics import FEW, LEVEL, RESAMPLES
+from needlework.report.statistics import FEW, LEVEL, RESAMPLES, expanded_tail, resampled
 from needlework.report.text import p_value
 
 if TYPE_CHECKING:
@@ -151,15 +151,14 @@ def table(before: Floats, after: Floats, groups: list[str]) -> list[dict[str, fl
 
 def _intervals(sums: Floats, sizes: Floats) -> Floats:
     """Return the ends of the interval of each mean, [2, V], from sums [C, V] and sizes [C] of clusters."""
-    from scipy.stats import norm, t
+    from scipy.stats import t
 
     count = len(sizes)
     if count < 2:
         raise DataError("an interval needs measurements of at least 2 articles or haystacks, and there is 1.")
-    picked = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    means = (picked @ sums) / (picked @ sizes)[:, None]
-    tail = norm.cdf(np.sqrt(count / (count - 1)) * t.ppf((1 - LEVEL) / 2, count - 1))
-    ends: Floats = np.quantile(means, [tail, 1 - tail], axis=0)
+    drawn = resampled(np.hstack([sums, sizes[:, None]]))
+    tail = expanded_tail(count)
+    ends: Floats = np.quantile(drawn[:, :-1] / drawn[:, -1:], [tail, 1 - tail], axis=0)
     if count < FEW:
         # So few are hardly resampled; the t interval of the cluster-robust variance is wider.
         middle = sums.sum(0) / sizes.sum()

@@ -14,7 +14,7 @@ from needlework.report import charts, figures, text
 from needlework.report.browser import MOST, embedded
 from needlework.report.drawing import Figure, interactive, save, vegalite_version
 from needlework.report.run import Run, Side, load
-from needlework.report.runs import left_out, unlike
+from needlework.report.runs import left_out, notes
 from needlework.storage import write_text
 from needlework.visible import visible
 
@@ -92,8 +92,8 @@ def render(run: Run, drawn: Sequence[Figure], measures: Sequence[figures.Measure
         examples=_examples(run, most := 3 if len(run.sides) == 1 else 1),
         most=("one", "two", "three")[most - 1],
         held=MOST,
-        left_out=left_out(comparison),
-        unlike=unlike(comparison),
+        left_out=bool(left_out(comparison)),
+        notes=notes(comparison),
         limits=text.limits(comparison),
         way=lambda name, row: _WAYS[text.direction(name, row, level)],
         where=text.where,

@@ -97,7 +97,7 @@ def check_settings(name: str, before: Path, after: Path, *, seed: bool = False) 
 
 
 def _asked(each: Prediction) -> object:
-    return each.haystack, each.question, each.accepted, each.gold, each.place, each.length
+    return each.haystack, each.question, each.accepted, each.gold, each.place, each.length, each.prompt
 
 
 def _skipped(path: Path) -> frozenset[str]:
@@ -109,14 +109,38 @@ def _skipped(path: Path) -> frozenset[str]:
         raise DataError(f"{path} is damaged: each line should hold an id and a reason.") from None
 
 
+def system_message(folder: Path) -> str | None:
+    """Return the system message that the model of an evaluation was given.
+
+    Raises:
+        DataError: If the folder's settings are damaged.
+    """
+    model = _saved(folder / "settings.json").get("model")
+    return model.get("system") if isinstance(model, dict) else None
+
+
 def _settings(path: Path, name: str, seed: bool) -> dict[str, Any]:
+    saved = _saved(path)
     try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
         sections = saved.get("benchmarks", {})
         # Controls such as `mdqa_oracle` have the settings of `mdqa`, and the tasks of lm-eval share theirs.
         found = (sections[each] for each in (name, name.partition("_")[0], "general") if each in sections)
         return dict(next(found, {})) | ({"seed": saved["seed"]} if seed and "seed" in saved else {})
+    except (ValueError, TypeError, AttributeError):
+        raise _damaged(path) from None
+
+
+def _saved(path: Path) -> dict[str, Any]:
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError, AttributeError):
-        raise DataError(f"{path} is damaged: it should hold the settings of an evaluation.") from None
+    except ValueError:
+        raise _damaged(path) from None
+    if not isinstance(saved, dict):
+        raise _damaged(path)
+    return saved
+
+
+def _damaged(path: Path) -> DataError:
+    return DataError(f"{path} is damaged: it should hold the settings of an evaluation.")

@@ -152,8 +152,12 @@ def _benchmark(where: str, each: Any) -> dict[str, Any]:
     unlike = _table(where, each, "unlike")
     for name in unlike:
         _require(f"{where}, unlike, {name}", _table(f"{where}, unlike", unlike, name), ("before", "after"))
+    cut = _table(where, each, "cut")
+    if cut:
+        _require(f"{where}, cut", cut, ("before", "after"), numbers=True)
+        _require(where, each, ("limit",), numbers=True)
     found = {"title": visible(str(each["title"])), "overall": each["overall"], "skipped": skipped, "unlike": unlike}
-    return found | tables | shape
+    return found | {"cut": cut, "limit": each.get("limit")} | tables | shape
 
 
 def _table(where: object, value: dict[str, Any], name: str) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def markdown(comparison: Comparison) -> str:
         lines.append([run, *("<br>".join(_cell(benchmarks.get(name), row)) for name, row in base.items())])
     note = f"Rates in %, changes from the first run in points, with {100 * comparison['level']:.0f} % intervals."
     rows = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
-    return f"{rows}\n{' '.join([note, comparison['method'], *left_out(comparison), *unlike(comparison)])}\n"
+    return f"{rows}\n{' '.join([note, comparison['method'], *notes(comparison)])}\n"
 
 
 def rows_csv(comparison: Comparison) -> str:
@@ -105,7 +105,7 @@ def left_out(comparison: Comparison) -> list[str]:
 
 
 def unlike(comparison: Comparison) -> list[str]:
-    """Say which benchmarks were answered by another backend or in another number format than the first run's."""
+    """Say which benchmarks were answered by another backend, number format or system message than the first run's."""
     return [
         f"{name}, {run}: the {what} was {sides['before']} and then {sides['after']}, which may be a part of the change."
         for run, benchmarks in runs_of(comparison)
@@ -113,6 +113,27 @@ def unlike(comparison: Comparison) -> list[str]:
         if not is_part(name, benchmarks)
         for what, sides in each.get("unlike", {}).items()
     ]
+
+
+MANY = 0.1
+"""Share of answers from which on it is said that they were cut off."""
+
+
+def cut_off(comparison: Comparison) -> list[str]:
+    """Say of which benchmarks many answers reached the limit of tokens, which a change of form alone can change."""
+    base = _names(comparison)[0]
+    return [
+        f"{name}, {run}: {100 * cut['before']:.0f} % of the answers of {base} and {100 * cut['after']:.0f} % of {run} "
+        f"reached the limit of {each['limit']} tokens; shorter answers may be a part of the change."
+        for run, benchmarks in runs_of(comparison)
+        for name, each in benchmarks.items()
+        if not is_part(name, benchmarks) and (cut := each.get("cut")) and max(cut.values()) >= MANY
+    ]
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """Say what limits the comparison: needles left out, answers computed differently, and answers cut off."""
+    return [*left_out(comparison), *unlike(comparison), *cut_off(comparison)]
 
 
 def _names(comparison: Comparison) -> list[str]:

@@ -123,8 +123,6 @@ def contrast(
 
 def _bootstrap(sums: Floats, sizes: Floats, weights: Floats) -> tuple[float, float]:
     """Return the interval of the weighted sum of strata's means, given sums and sizes of shape [C, S]."""
-    from scipy.stats import norm, t
-
     count, tail = len(sums), (1 - LEVEL) / 2
     if count < 2:
         # One cluster says nothing about how clusters vary.
@@ -137,14 +135,25 @@ def _bootstrap(sums: Floats, sizes: Floats, weights: Floats) -> tuple[float, flo
             point = float(np.nanmax(means, axis=0) @ weights)
             return float(point - unseen), float(point + unseen)
         # A resample without any needle of some stratum has no mean there, and is left out.
-        drawn = _resampled(np.hstack([sums, sizes]))
+        drawn = resampled(np.hstack([sums, sizes]))
         draws = (drawn[:, : len(weights)] / drawn[:, len(weights) :]) @ weights
-    expanded = norm.cdf(np.sqrt(count / (count - 1)) * t.ppf(tail, count - 1))
+    expanded = expanded_tail(count)
     low, high = np.nanquantile(draws, [expanded, 1 - expanded])
     return float(low), float(high)
 
 
-def _resampled(columns: Floats) -> Floats:
+def expanded_tail(count: int) -> float:
+    """Return the share of resamples of so many clusters that each end of an interval leaves out.
+
+    It is less than the nominal share, so that intervals of few clusters are as wide as they have to be (Hesterberg
+    2015, section 4.3).
+    """
+    from scipy.stats import norm, t
+
+    return float(norm.cdf(np.sqrt(count / (count - 1)) * t.ppf((1 - LEVEL) / 2, count - 1)))
+
+
+def resampled(columns: Floats) -> Floats:
     """Return each resample's sum over the clusters it drew: from shape [C, K] to [RESAMPLES, K]."""
     picks = _picks(len(columns))
     # Converted to floating point bit by bit: as a whole it would take eight times the room.
