@@ -37,7 +37,7 @@ def main() -> None:
 def measure(task: str, tokenizer: str) -> tuple[bool, list[bool], list[int]]:
     """Return whether samples were composed, whether each row differs from its text's, and each longest row."""
     renderer = Renderer(real_tokenizer(tokenizer).fast)
-    data = SyntheticDataset(make_task(task, {}), SAMPLES, NEEDLES, MAX_TOKENS, renderer)
+    data = SyntheticDataset(make_task(task), SAMPLES, NEEDLES, MAX_TOKENS, renderer)
     differ, longest = [], []
     for index, rows in enumerate(data.encoded_many(range(SAMPLES))):
         plain = encode(data[index], renderer)

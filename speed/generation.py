@@ -94,7 +94,7 @@ def tokenizers() -> dict[str, PreTrainedTokenizerBase]:
 
 def measure(case: Case, tokenizer: PreTrainedTokenizerBase, runs: int = RUNS) -> tuple[float, float, float]:
     """Return seconds a sample of ours, of the peer, and of the disk for the bytes of ours; each a median."""
-    data = SyntheticDataset(make_task("simple_dict", {}), case.samples, 1, case.max_tokens, Renderer(tokenizer))
+    data = SyntheticDataset(make_task("simple_dict"), case.samples, 1, case.max_tokens, Renderer(tokenizer))
     with tempfile.TemporaryDirectory(dir=".") as folder:
         root = Path(folder)
         for _ in data.encoded_many(range(100)):
@@ -120,7 +120,7 @@ class _Made:
 
 def written(case: Case, tokenizer: PreTrainedTokenizerBase, runs: int = RUNS) -> float:
     """Return the seconds a sample that Parquet and the checksum take, on one core; a median."""
-    data = SyntheticDataset(make_task("simple_dict", {}), MADE, 1, case.max_tokens, Renderer(tokenizer))
+    data = SyntheticDataset(make_task("simple_dict"), MADE, 1, case.max_tokens, Renderer(tokenizer))
     made = cast(SyntheticDataset, _Made(list(data.encoded_many(range(MADE)))))
 
     def write() -> None:

@@ -66,7 +66,7 @@ def make(folder: Path) -> int:
     (benchmark,) = build_benchmarks(Evaluate(mdqa=asked), 0, Renderer(load_tokenizer("smollm2-135m")))
     for side, knows in (("before", 3), ("after", 2)):
         measure(side, side, {"model": side}, _prepare(benchmark, knows), folder / side, Silent())
-    pipeline.compare(folder / "before", folder / "after", folder)
+    pipeline.write_comparison(folder / "before", folder / "after", folder)
     return sum(len(haystack.needles) for haystack in benchmark.haystacks)
 
 

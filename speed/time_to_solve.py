@@ -113,7 +113,7 @@ def one(folder: Path, tokens: int, needles: int, rate: float, seed: int, most: i
     from needlework.train.held_out import HeldOut
     from needlework.train.trainer import finetune
 
-    renderer, task = Renderer(load_tokenizer("smollm2-135m")), make_task("simple_dict", {})
+    renderer, task = Renderer(load_tokenizer("smollm2-135m")), make_task("simple_dict")
     data = SyntheticDataset(task, most, needles, tokens, renderer, seed=seed)
     asked = SyntheticDataset(task, HELD_OUT // ASKED_OF_EACH, ASKED_OF_EACH, tokens, renderer, seed=APART)
     train = Train(learning_rate=rate, batch_size=BATCH, epochs=1, checkpoint_steps=CHECK)

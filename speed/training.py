@@ -79,7 +79,7 @@ def _haystacks(tokens: int, needles: int) -> tuple[Any, Any]:
     from needlework.tasks import make_task
 
     renderer = Renderer(load_tokenizer("smollm2-135m"))
-    return SyntheticDataset(make_task("simple_dict", {}), 1 + STEPS, needles, tokens, renderer), renderer
+    return SyntheticDataset(make_task("simple_dict"), 1 + STEPS, needles, tokens, renderer), renderer
 
 
 def our_steps(tokens: int, needles: int, precision: Precision) -> list[float]:

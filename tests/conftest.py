@@ -41,7 +41,7 @@ DIGITS = {
 
 def make_tokenizer(digits: str = "single", template: str | None = CHAT_ML) -> PreTrainedTokenizerFast:
     """Train a small byte-level tokenizer that treats digits like one of the families in use."""
-    task = make_task("simple_dict", {})
+    task = make_task("simple_dict")
     haystacks = [make(task, np.random.default_rng([9, i]), 8, 1) for i in range(20)]
     texts = [each.message(needle) + needle.answer for each in haystacks for needle in each.needles]
     tokenizer = Tokenizer(BPE())

@@ -166,3 +166,13 @@ def test_a_file_that_is_not_text_is_a_user_error(tmp_path: Path) -> None:
 def test_a_mark_of_the_encoding_is_read_over(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text(to_json(HAYSTACK), encoding="utf-8-sig")
     assert list(read(Haystack, tmp_path / "x.jsonl")) == [HAYSTACK]
+
+
+def test_one_accepted_string_is_not_taken_for_its_letters() -> None:
+    with pytest.raises(TypeError, match="accepted should be a tuple of strings, not '9318'"):
+        Needle("n", "n", "q?", "9318", "9318", position=-1)  # type: ignore[arg-type]
+
+
+def test_records_can_be_members_of_sets() -> None:
+    haystack = Haystack("h", "own", "", ("text",), (), {"length": 600})
+    assert len({haystack, dataclasses.replace(haystack, meta={"length": 900})}) == 2

@@ -29,7 +29,7 @@ def test_a_run_from_the_recipe_to_the_comparison(service: Service, tiny: Recipe,
     service.end("succeeded")
     assert hosted.wait(tmp_path) == service.jobs[0]["fine_tuned_model"]
     hosted.evaluate(tmp_path, "after", Confirm())
-    comparison = pipeline.compare(tmp_path / "before", tmp_path / "after", tmp_path)
+    comparison = pipeline.write_comparison(tmp_path / "before", tmp_path / "after", tmp_path)
     row = comparison["benchmarks"]["kv"]["overall"]
     assert (row["n"], row["before"], row["after"]) == (8, 0, 1)
     files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}

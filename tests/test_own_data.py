@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
-from needlework import own_data, pipeline, recipe
+from needlework import own_data, pipeline, preparation, recipe
 from needlework.errors import DataError, RecipeError, UserError
 from needlework.models.chat import Renderer
 from needlework.models.loading import load_model, load_tokenizer
@@ -74,7 +74,7 @@ def test_training_equals_separate_rows(path: Path, model_folder: Path, tmp_path:
     chosen = make_recipe(path, model_folder, epochs=1)
     pipeline.finetune(chosen, tmp_path / "run")
     renderer = Renderer(load_tokenizer(str(model_folder)))
-    data, _ = pipeline.training_data(chosen, renderer)
+    data, _ = preparation.training_data(chosen, renderer)
     assert sorted(len(haystack.needles) for haystack in data) == [2, 2, 2, 3, 3, 3, 3]
     model = select(load_model(str(model_folder)), "attention")
     trained = [each for each in model.parameters() if each.requires_grad]
@@ -170,7 +170,7 @@ def test_a_missing_file_is_a_user_error(path: Path) -> None:
 
 def test_a_file_is_not_written_as_synthetic_data(path: Path, renderer: Renderer) -> None:
     with pytest.raises(UserError, match="only synthetic haystacks are written as training data"):
-        pipeline.dataset(make_recipe(path, Path("none")), renderer)
+        preparation.dataset(make_recipe(path, Path("none")), renderer)
 
 
 def test_the_page_of_own_data_runs(

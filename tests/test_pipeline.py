@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from needlework import pipeline, recipe
+from needlework import pipeline, preparation, recipe
 from needlework.benchmark_settings import Evaluate, Knowledge
 from needlework.errors import ModelError, RecipeError, UserError
 from needlework.haystack import Prediction, read
@@ -160,8 +160,8 @@ def test_a_mistake_in_the_training_is_found_before_anything_is_asked(
 
 def test_a_haystack_that_is_too_long_is_found_before_the_training_comes_to_it(tiny: Path, tmp_path: Path) -> None:
     loaded = recipe.load(tiny, ["data.items=[6, 6]"])
-    renderer = pipeline.make_renderer(loaded.model)
-    first, *others = [renderer.count(haystack) for haystack in pipeline.training_data(loaded, renderer)[0]]
+    renderer = preparation.make_renderer(loaded.model)
+    first, *others = [renderer.count(haystack) for haystack in preparation.training_data(loaded, renderer)[0]]
     # The numbers of some have more digits.
     assert first < max(others)
     with pytest.raises(UserError, match=rf"sample [1-9]\d* with 6 items needs \d+ tokens, but max_tokens={first}"):

@@ -29,7 +29,7 @@ ODD = [
 @cache
 def dictionaries() -> tuple[Haystack, ...]:
     data = SyntheticDataset(
-        make_task("simple_dict", {}), size=120, num_needles=2, max_tokens=2000, renderer=Renderer(make_tokenizer()),
+        make_task("simple_dict"), size=120, num_needles=2, max_tokens=2000, renderer=Renderer(make_tokenizer()),
         num_items=(2, 20), seed=5,
     )  # fmt: skip
     return tuple(data)

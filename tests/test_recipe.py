@@ -87,6 +87,10 @@ def test_overrides_change_values_by_path() -> None:
     assert loaded.data.params == {"template": False}
 
 
+def test_a_single_override_needs_no_list() -> None:
+    assert recipe.load("smollm2-135m", "data.haystacks=40") == recipe.load("smollm2-135m", ["data.haystacks=40"])
+
+
 def test_a_check_is_asked_for_by_any_of_its_keys() -> None:
     assert recipe.load("smollm2-135m").train.check is None
     assert recipe.load("smollm2-135m", ["train.check.steps=5"]).train.check == recipe.Check(steps=5)

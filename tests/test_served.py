@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from needlework import pipeline, recipe, served
+from needlework import pipeline, preparation, recipe, served
 from needlework.errors import RecipeError
 from needlework.evaluation import build_benchmarks
 from needlework.haystack import Prediction, read
@@ -89,7 +89,7 @@ def test_a_server_that_fails_for_good_loses_no_answer(service: Service, tiny: Re
 def test_a_server_that_cuts_numbers_off_is_found_out(service: Service, tiny: Recipe, tmp_path: Path, own: bool) -> None:
     kv = {"lengths": [640], "depths": [0.5], "haystacks": 1}
     numbers = recipe.parse({"model": {"name": tiny.model.name}, "evaluate": {"kv": kv}})
-    renderer, model = pipeline.make_renderer(numbers.model), tiny.model.name if own else "their-model"
+    renderer, model = preparation.make_renderer(numbers.model), tiny.model.name if own else "their-model"
     (built,) = build_benchmarks(numbers.evaluate, numbers.seed, renderer)
     ask = Ask(built.haystacks[0], built.haystacks[0].needles[0])
     (ids,) = renderer.encode([ask.haystack.message(ask.needle)])

@@ -8,15 +8,33 @@ from needlework.errors import UserError
 from needlework.haystack import Haystack, Needle, Prediction, read, write
 
 if TYPE_CHECKING:
-    from needlework.pipeline import run
+    from needlework.pipeline import evaluate, finetune, run
     from needlework.recipe import Recipe
     from needlework.recipe import load as load_recipe
     from needlework.report.comparison import compare
+    from needlework.report.page import write_report
 
-__all__ = ["Haystack", "Needle", "Prediction", "Recipe", "UserError", "compare", "load_recipe", "read", "run", "write"]
+__all__ = [
+    "Haystack",
+    "Needle",
+    "Prediction",
+    "Recipe",
+    "UserError",
+    "compare",
+    "evaluate",
+    "finetune",
+    "load_recipe",
+    "read",
+    "run",
+    "write",
+    "write_report",
+]
 
 _LAZY = {
     "run": ("pipeline", "run"),
+    "evaluate": ("pipeline", "evaluate"),
+    "finetune": ("pipeline", "finetune"),
+    "write_report": ("report.page", "write_report"),
     "compare": ("report.comparison", "compare"),
     "Recipe": ("recipe", "Recipe"),
     "load_recipe": ("recipe", "load"),
@@ -31,3 +49,7 @@ def __getattr__(name: str) -> Any:
         module, attribute = _LAZY[name]
         return getattr(import_module(f"needlework.{module}"), attribute)
     raise AttributeError(f"module 'needlework' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

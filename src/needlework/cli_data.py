@@ -42,7 +42,7 @@ def show(
     """Print a sample with its gold pairs and supervised text."""
     from rich.console import Console
 
-    from needlework import own_data, pipeline
+    from needlework import own_data, preparation
     from needlework import recipe as recipes
     from needlework.looking.show import show as page
 
@@ -55,7 +55,7 @@ def show(
         if loaded.data.file is None:
             # A sample does not depend on how many there are.
             loaded = loaded.model_copy(update={"data": loaded.data.model_copy(update={"haystacks": index + 1})})
-    data, _ = pipeline.training_data(loaded, pipeline.make_renderer(loaded.model))
+    data, _ = preparation.training_data(loaded, preparation.make_renderer(loaded.model))
     if index >= len(data):
         raise UserError(f"--index {index} is beyond the {len(data)} rows of {source}, which are counted from 0.")
     console = Console(highlight=False)
@@ -66,7 +66,7 @@ def inspect(folder: Annotated[Path, typer.Argument(help="Folder of a finished da
     """Check a dataset's files and print what they hold."""
     from rich.console import Console
 
-    from needlework import official, pipeline
+    from needlework import official, preparation
     from needlework import recipe as recipes
     from needlework.looking.files import manifests
     from needlework.looking.inspection import inspect as look
@@ -79,7 +79,7 @@ def inspect(folder: Annotated[Path, typer.Argument(help="Folder of a finished da
         if "official" in settings:
             return official.samples(settings)
         recipe = recipes.of_dataset(settings)
-        return pipeline.dataset(recipe, pipeline.make_renderer(recipe.model, settings.get("conversation", False)))
+        return preparation.dataset(recipe, preparation.make_renderer(recipe.model, settings.get("conversation", False)))
 
     for number, name in enumerate(manifests(folder)):
         with progress.bar("inspect") as update:

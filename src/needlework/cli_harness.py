@@ -23,7 +23,7 @@ def tasks_dir(
 
     Its --include_path takes the folder.
     """
-    from needlework import pipeline
+    from needlework import preparation
     from needlework import recipe as recipes
     from needlework.benchmark_settings import MEASURES, choose
     from needlework.evaluation import build_benchmarks
@@ -39,7 +39,7 @@ def tasks_dir(
     if measured := [name for name in MEASURES if getattr(chosen, name)]:
         raise UserError(f"{measured[0]} is read from a model's weights and asks nothing. Leave it out of --benchmarks.")
     config = loaded.model.model_copy(update={"name": model})
-    renderer = pipeline.make_renderer(config)
+    renderer = preparation.make_renderer(config)
     text = load_config(model, trust_remote_code=config.trust_remote_code).get_text_config()
     context = getattr(text, "max_position_embeddings", None)
     groups = write_tasks(build_benchmarks(chosen, loaded.seed, renderer), renderer, context, output)

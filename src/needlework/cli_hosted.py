@@ -119,7 +119,7 @@ def evaluate(
     hosted.evaluate(run, side, _confirm(yes), progress, **asking)  # type: ignore[arg-type]
     print(f"Answers: {run / side}")
     if all((run / each / DONE).exists() for each in get_args(hosted.Side)):
-        print_comparison(pipeline.compare(run / "before", run / "after", run))
+        print_comparison(pipeline.write_comparison(run / "before", run / "after", run))
         print(f"Report: {pipeline.report(run, progress)}")
 
 

@@ -29,7 +29,7 @@ def print_plan(recipe: Recipe, tflops: float | None = None) -> None:
     Raises:
         UserError: If the model or the data cannot be trained on; says why.
     """
-    from needlework import own_data, pipeline
+    from needlework import own_data, preparation
     from needlework import recipe as recipes
     from needlework.models.loading import load_config
     from needlework.progress import Silent
@@ -43,12 +43,12 @@ def print_plan(recipe: Recipe, tflops: float | None = None) -> None:
     _comment(f"`run` also measures {measured}, before and after; what that takes is not estimated")
     try:
         config = load_config(model.name, trust_remote_code=model.trust_remote_code)
-        renderer = pipeline.make_renderer(model)
+        renderer = preparation.make_renderer(model)
     except HubError as error:
         _comment(f"Parameters, tokens, memory and time are left out, because they need the model: {error}")
         return
-    pipeline.check_training(recipe, renderer, Silent())
-    data, _ = pipeline.training_data(recipe, renderer)
+    preparation.check_training(recipe, renderer, Silent())
+    data, _ = preparation.training_data(recipe, renderer)
     largest = renderer.pack(data.largest())
     rows = [renderer.pack(data[index]) for index in _spread(count)]
     shaped = estimate.shapes(config, train.trainable, lora_rank=train.lora_rank)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class UserError(Exception):
     """Something the user gave or has is wrong; the message says what, the numbers, and the fix."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are pickled as a call with their message alone, which other signatures than that do not take.
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 class BudgetError(UserError):
@@ -18,9 +24,6 @@ class BudgetError(UserError):
     def __init__(self, message: str, needed: int) -> None:
         super().__init__(message)
         self.needed = needed
-
-    def __reduce__(self) -> tuple[type[BudgetError], tuple[str, int]]:
-        return type(self), (str(self), self.needed)
 
 
 class RecipeError(UserError):

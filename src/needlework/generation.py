@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from needlework.corpus import digest
 from needlework.errors import UserError
-from needlework.pipeline import dataset, make_renderer
+from needlework.preparation import dataset, make_renderer
 from needlework.progress import Progress, Silent
 from needlework.recipe import Recipe
 from needlework.tasks import sources

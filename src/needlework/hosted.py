@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from needlework import generation, served
 from needlework import recipe as recipes
 from needlework.errors import RecipeError, UserError
-from needlework.pipeline import make_renderer
+from needlework.preparation import make_renderer
 from needlework.progress import Progress, Silent
 from needlework.recipe import Recipe
 from needlework.remote import OPENAI_URL, connect

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 from needlework import backends, processes
 from needlework import recipe as recipes
 from needlework.benchmark_settings import Evaluate
-from needlework.errors import ModelError, RecipeError
+from needlework.errors import RecipeError
 from needlework.evaluation import asked, build_benchmarks, build_general, measure
+from needlework.preparation import check_training, make_renderer, training_data
 from needlework.progress import Progress, Silent
 from needlework.recipe import Model, Recipe
 from needlework.storage import difference, locked, read_object, write_json, write_text
@@ -24,8 +25,6 @@ from needlework.train import trackers
 
 if TYPE_CHECKING:
     from needlework.benchmarks import Benchmark
-    from needlework.dataset.own import OwnDataset
-    from needlework.dataset.synthetic import SyntheticDataset
     from needlework.harness.general import General
     from needlework.inference.backend import Backend
     from needlework.models.chat import Renderer
@@ -60,7 +59,7 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
     finetune(recipe, output, progress)
     tuned = recipe.model.model_copy(update={"name": str(output / "train" / "model")})
     evaluate(tuned, recipe.evaluate, recipe.seed, output / "after", progress, base)
-    comparison = compare(output / "before", output / "after", output)
+    comparison = write_comparison(output / "before", output / "after", output)
     report(output, progress)
     return comparison
 
@@ -69,24 +68,35 @@ def evaluate(
     model: Model,
     benchmarks: Evaluate,
     seed: int,
-    folder: Path,
+    folder: str | os.PathLike[str],
     progress: Progress | None = None,
     base: str | None = None,
     asking: backends.Asking | None = None,
 ) -> None:
-    """Ask a model the benchmarks and write predictions and `summary.json` into a folder.
+    """Run benchmarks on a model; write predictions and `summary.json` into a folder.
 
-    A folder that holds other benchmarks of the same model is added to. `base` is the model it was made from, with which
-    `drift` compares it; `asking` says how to ask, if not as by default.
+    An interrupted evaluation continues, and a folder that holds other benchmarks of the same model is added to.
+
+    Args:
+        model: The model.
+        benchmarks: The benchmarks, as in a recipe's `evaluate`.
+        seed: Seed of the benchmarks' samples.
+        folder: The evaluation's folder.
+        progress: Where to show progress; by default nowhere.
+        base: The model that this one was made from, with which `drift` compares it.
+        asking: How to ask, if not as by default.
+
+    Raises:
+        UserError: If the model, a benchmark or the folder is not usable; says why.
     """
     from needlework.analysis import check_base, measuring, refuse_weights
     from needlework.models.loading import fingerprint
 
     check_base(benchmarks, base)
-    progress, path, asking = progress or Silent(), folder / "settings.json", asking or backends.Asking()
+    progress, folder, asking = progress or Silent(), Path(folder), asking or backends.Asking()
     if asking.backend != "hf":
         refuse_weights(benchmarks, asking.backend)
-    if model.precision == "auto" and (saved := read_object(path)):
+    if model.precision == "auto" and (saved := read_object(folder / "settings.json")):
         # Settled when the evaluation began: one in two precisions would mean nothing.
         # A server's answers have none, and `measure` refuses their folder.
         model = model.model_copy(update={"precision": saved.get("model", {}).get("precision", "auto")})
@@ -111,14 +121,24 @@ def evaluate(
     gc.collect()
 
 
-def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> Path:
+def finetune(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | None = None) -> Path:
     """Finetune the recipe's model on its haystacks and return the folder of the result.
 
-    Where a launcher started several processes, they all call this; the first writes and shows progress.
+    An interrupted training continues. Where a launcher started several processes, they all call this; the first writes
+    and shows progress.
+
+    Args:
+        recipe: The model, the haystacks and how to train.
+        output: The run's folder.
+        progress: Where to show progress; by default nowhere.
+
+    Raises:
+        UserError: If the recipe, the model or the folder is not usable; says why.
     """
     from needlework import card
 
     progress = (progress if processes.is_first() else None) or Silent()
+    output = Path(output)
     folder = output / "train"
     recipe = processes.first(lambda: _settle(recipe, output))
     if (folder / "summary.json").exists():
@@ -162,46 +182,18 @@ def finetune(recipe: Recipe, output: Path, progress: Progress | None = None) -> 
     return target
 
 
-def training_data(
-    recipe: Recipe, renderer: Renderer
-) -> tuple[SyntheticDataset | OwnDataset, SyntheticDataset | OwnDataset | None]:
-    """Return the haystacks that a recipe trains on, of a task or of a file, and those that it is checked by."""
-    from needlework.own_data import load
-
-    data = load(recipe, renderer) if recipe.data.file is not None else dataset(recipe, renderer)
-    return data.hold_out(recipe.train.check.needles) if recipe.train.check else (data, None)
-
-
-def dataset(recipe: Recipe, renderer: Renderer) -> SyntheticDataset:
-    """Return the synthetic haystacks of a recipe, made when asked for."""
-    from needlework.dataset.synthetic import SyntheticDataset
-    from needlework.tasks import make_task
-
-    if recipe.data.file is not None:
-        raise RecipeError(f"data.file is {recipe.data.file}: only synthetic haystacks are written as training data.")
-    return SyntheticDataset(
-        task=make_task(recipe.data.task, recipe.data.params),
-        size=recipe.data.haystacks,
-        num_needles=recipe.data.needles,
-        max_tokens=recipe.data.max_tokens,
-        num_items=recipe.data.items,
-        seed=recipe.seed,
-        renderer=renderer,
-    )
-
-
-def compare(before: Path, after: Path, output: Path, *others: Path) -> dict[str, Any]:
+def write_comparison(before: Path, after: Path, output: Path, *others: Path) -> dict[str, Any]:
     """Compare evaluations with the first; write `table.md`, `rows.csv` and `comparison.json`, and return the last.
 
     If the first two are those of the output's model and its base, the model's card is completed.
     """
     from needlework import card
-    from needlework.report.comparison import compare as paired
+    from needlework.report.comparison import compare
     from needlework.report.runs import markdown, rows_csv
 
     # The report finds the predictions by these, wherever the folders are moved to together.
     folders = [os.path.relpath(each, output) for each in (before, after, *others)]
-    comparison = paired(before, after, *others) | {"folders": folders}
+    comparison = compare(before, after, *others) | {"folders": folders}
     write_text(output / "table.md", markdown(comparison))
     write_text(output / "rows.csv", rows_csv(comparison))
     write_json(output / "comparison.json", comparison)
@@ -246,48 +238,6 @@ def _with_precision(model: Model) -> Model:
     from needlework.models.loading import fastest_precision
 
     return model.model_copy(update={"precision": fastest_precision()}) if model.precision == "auto" else model
-
-
-def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> None:
-    """Refuse at once what would otherwise fail after the first evaluation, or in the middle of training."""
-    from needlework.models.loading import adapted_by, load_config
-    from needlework.train.supported import check
-
-    if recipe.hosted.model is not None:
-        raise RecipeError(
-            f"the recipe finetunes {recipe.hosted.model} at a host: use `needlework hosted submit`. To finetune "
-            f"{recipe.model.name} here instead, set hosted.model=null."
-        )
-    processes.share(recipe.train.batch_size)
-    config = load_config(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code)
-    check(config)
-    if getattr(config, "quantization_config", None):
-        raise ModelError(f"the weights of {recipe.model.name} are quantized. Give the model that they were made from.")
-    if not recipe.train.merge and (base := adapted_by(recipe.model.name)):
-        raise RecipeError(
-            f"{recipe.model.name} is an adapter of {base}. An adapter alone (train.merge=false) would name {base} too, "
-            f"and leave out what the first has learned. Set train.merge=true."
-        )
-    context = getattr(config, "max_position_embeddings", None)
-    if context is not None and recipe.data.max_tokens > context:
-        raise RecipeError(
-            f"data.max_tokens is {recipe.data.max_tokens}, but the context of {recipe.model.name} is {context} tokens. "
-            f"Lower data.max_tokens."
-        )
-    if recipe.data.file is not None:
-        progress.say(f"Checking {recipe.data.file}")
-    for haystacks in training_data(recipe, renderer):
-        if haystacks:
-            haystacks.largest()
-
-
-def make_renderer(model: Model, conversation: bool = False) -> Renderer:
-    """Return the renderer of a model, for which its weights are not needed."""
-    from needlework.models.chat import Renderer
-    from needlework.models.loading import load_tokenizer
-
-    tokenizer = load_tokenizer(model.name, trust_remote_code=model.trust_remote_code)
-    return Renderer(tokenizer, model.system, conversation)
 
 
 def _renderer(model: Model, progress: Progress) -> Renderer:

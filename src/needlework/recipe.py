@@ -214,7 +214,7 @@ def parse(values: dict[str, Any], overrides: Iterable[str] = (), what: str = "th
     Raises:
         RecipeError: Names the first wrong key, what it got and what it takes.
     """
-    for override in overrides:
+    for override in [overrides] if isinstance(overrides, str) else overrides:
         apply(values, override)
     return validate(Recipe, values, what)
 

@@ -72,7 +72,7 @@ def evaluate(
         UserError: If the server does not answer, or the folder holds another evaluation; says why.
     """
     from needlework.analysis import refuse_weights
-    from needlework.pipeline import make_renderer
+    from needlework.preparation import make_renderer
 
     refuse_weights(recipe.evaluate, "a server")
     progress = progress or Silent()

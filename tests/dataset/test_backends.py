@@ -31,7 +31,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def dataset(renderer: Renderer, size: int = 7, **options: object) -> SyntheticDataset:
-    return SyntheticDataset(make_task("simple_dict", {}), size, 3, 600, renderer, **options)  # type: ignore[arg-type]
+    return SyntheticDataset(make_task("simple_dict"), size, 3, 600, renderer, **options)  # type: ignore[arg-type]
 
 
 def files(folder: Path) -> dict[str, bytes]:

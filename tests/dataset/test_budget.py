@@ -17,7 +17,7 @@ from tests.conftest import CHAT_ML, INST, make_tokenizer
 
 
 def drawer(seed: int, num_needles: int = 3) -> Callable[[int], Draft]:
-    task = make_task("simple_dict", {})
+    task = make_task("simple_dict")
     return lambda capacity: task.draft(np.random.default_rng(seed), capacity, num_needles)
 
 
@@ -95,7 +95,7 @@ def test_a_text_that_ends_is_refused_only_where_the_budget_takes_more(renderer: 
 def test_passages_fill_it_by_one_that_just_fits(name: str) -> None:
     from needlework.models.loading import load_tokenizer
 
-    renderer, task = Renderer(load_tokenizer("smollm2-135m")), make_task(name, {})
+    renderer, task = Renderer(load_tokenizer("smollm2-135m")), make_task(name)
     budget, few, fills = Budget(4096, PlainCounter(renderer)), task.min_items(2), []
     for seed in range(8):
         draw = lambda capacity: task.draft(np.random.default_rng(seed), capacity, 2)  # noqa: B023, E731
@@ -117,7 +117,7 @@ def test_the_last_passage_does_not_depend_on_the_first_guess(seed: int) -> None:
     from needlework.models.loading import load_tokenizer
 
     renderer = Renderer(load_tokenizer("smollm2-135m"))
-    data = SyntheticDataset(make_task("mdqa", {}), 500, 6, 2600, renderer)
+    data = SyntheticDataset(make_task("mdqa"), 500, 6, 2600, renderer)
     found = set()
     for capacity in (46, 49, 53):
         data.budget.capacity = capacity
@@ -126,7 +126,7 @@ def test_the_last_passage_does_not_depend_on_the_first_guess(seed: int) -> None:
 
 
 def test_gold_passages_are_not_exchanged(renderer: Renderer) -> None:
-    task = make_task("mdqa", {})
+    task = make_task("mdqa")
     draw = lambda capacity: task.draft(np.random.default_rng(0), capacity, 3)  # noqa: E731
     tokens = renderer.count(draw(3).haystack(3, ""))
     draft, num_items = Budget(tokens, PlainCounter(renderer)).fit(draw, min_items=3, num_needles=3)

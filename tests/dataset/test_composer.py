@@ -17,7 +17,7 @@ PROSE = {"records", "mdqa", "multidocqa", "in2", "niah"}
 
 
 def draft(seed: int = 0, needles: int = 3, capacity: int = 40, task: str = "simple_dict") -> Draft:
-    return make_task(task, {}).draft(np.random.default_rng(seed), capacity, needles)
+    return make_task(task).draft(np.random.default_rng(seed), capacity, needles)
 
 
 def is_composed(composer: Composer, one: Draft) -> bool:
@@ -30,7 +30,7 @@ def is_composed(composer: Composer, one: Draft) -> bool:
 def test_composed_rows_are_those_of_the_tokenized_text(digits: str, template: str | None, task: str) -> None:
     renderer = Renderer(make_tokenizer(digits, template))
     composer = Composer(renderer)
-    fewest = make_task(task, {}).min_items(3)
+    fewest = make_task(task).min_items(3)
     for seed in range(10):
         one = draft(seed, task=task)
         for num_items in (max(3, fewest), 17, 40):
@@ -46,8 +46,8 @@ def test_a_tokenizer_that_joins_numbers_with_their_surroundings_takes_the_plain_
     # A token of its own for a bracket and a digit.
     tokenizer.add_tokens(["{1"])
     composer = Composer(Renderer(tokenizer))
-    data = SyntheticDataset(make_task("simple_dict", {}), 20, 2, 700, Renderer(tokenizer))
-    plain = SyntheticDataset(make_task("simple_dict", {}), 20, 2, 700, Renderer(tokenizer))
+    data = SyntheticDataset(make_task("simple_dict"), 20, 2, 700, Renderer(tokenizer))
+    plain = SyntheticDataset(make_task("simple_dict"), 20, 2, 700, Renderer(tokenizer))
     plain.composer._refuse(draft())
     for index in range(20):
         assert composing._same(data.encoded(index), plain.encoded(index))
@@ -58,7 +58,7 @@ def test_a_tokenizer_that_joins_numbers_with_their_surroundings_takes_the_plain_
 def test_a_tokenizer_that_joins_a_number_with_the_question_takes_the_plain_path() -> None:
     tokenizer = make_tokenizer("single")
     tokenizer.add_tokens(["y 1"])
-    data, plain = (SyntheticDataset(make_task("simple_dict", {}), 20, 2, 700, Renderer(tokenizer)) for _ in range(2))
+    data, plain = (SyntheticDataset(make_task("simple_dict"), 20, 2, 700, Renderer(tokenizer)) for _ in range(2))
     plain.composer._refuse(draft())
     for index in range(20):
         assert composing._same(data.encoded(index), plain.encoded(index))

@@ -14,7 +14,7 @@ from tests.conftest import CHAT_ML, INST, make_tokenizer
 
 
 def haystack(needles: int = 4) -> Haystack:
-    return SyntheticDataset(make_task("simple_dict", {}), 1, needles, 600, Renderer(make_tokenizer()))[0]
+    return SyntheticDataset(make_task("simple_dict"), 1, needles, 600, Renderer(make_tokenizer()))[0]
 
 
 def supervised(row: Encoded, renderer: Renderer) -> str:
@@ -105,7 +105,7 @@ def test_a_template_that_changes_items_is_refused() -> None:
 
 
 def test_a_dataset_encodes_its_samples(renderer: Renderer) -> None:
-    data = SyntheticDataset(make_task("simple_dict", {}), 3, 2, 600, renderer)
+    data = SyntheticDataset(make_task("simple_dict"), 3, 2, 600, renderer)
     expected = encode(data[2], renderer)
     for row, other in zip(data.encoded(2), expected, strict=True):
         assert row.input_ids.tolist() == other.input_ids.tolist()

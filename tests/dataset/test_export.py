@@ -34,7 +34,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(renderer: Renderer) -> SyntheticDataset:
-    return SyntheticDataset(make_task("simple_dict", {}), 7, 3, 600, renderer)
+    return SyntheticDataset(make_task("simple_dict"), 7, 3, 600, renderer)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -105,7 +105,7 @@ def test_a_dataset_of_other_settings_is_refused(data: SyntheticDataset, tmp_path
 
 def test_settings_of_which_nothing_was_made_may_be_mended_in_place(renderer: Renderer, tmp_path: Path) -> None:
     small, large = (
-        SyntheticDataset(make_task("simple_dict", {}), 2, 3, tokens, renderer, num_items=(8, 8)) for tokens in (90, 900)
+        SyntheticDataset(make_task("simple_dict"), 2, 3, tokens, renderer, num_items=(8, 8)) for tokens in (90, 900)
     )
     with pytest.raises(BudgetError, match="max_tokens=90"):
         export(small, FORMATS["trl"], tmp_path, {"max_tokens": 90})
@@ -282,7 +282,7 @@ def test_a_disk_that_is_really_full(data: SyntheticDataset, tmp_path: Path) -> N
 
 
 def test_memory_is_that_of_a_shard_not_of_the_dataset(renderer: Renderer, tmp_path: Path) -> None:
-    data = SyntheticDataset(make_task("simple_dict", {}), 200, 3, 900, renderer, num_items=(10, 10))
+    data = SyntheticDataset(make_task("simple_dict"), 200, 3, 900, renderer, num_items=(10, 10))
     # What is loaded once, as the tables that texts are composed of, is as large for any dataset.
     export(replace(data, size=2), FORMATS["messages"], tmp_path / "small", {})
     assert data.encoded(0)

@@ -191,3 +191,9 @@ def test_something_is_left_to_train_on(path: Path, renderer: Renderer) -> None:
     data.hold_out(2)
     with pytest.raises(DataError, match=r"holds out 4 needles .* none of the file's 5 needles in 2 texts to train on"):
         data.hold_out(4)
+
+
+def test_indices_are_those_of_a_sequence(path: Path, renderer: Renderer) -> None:
+    data = OwnDataset(write(path, haystack(1), haystack(1), haystack(1)), 4, 500, renderer)
+    assert data[:2] == [data[0], data[1]]
+    assert data[-1] == data[2]

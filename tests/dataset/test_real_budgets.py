@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from needlework import pipeline, recipe
+from needlework import preparation, recipe
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.models.chat import Renderer
 from needlework.tasks import make_task
@@ -20,7 +20,7 @@ LONGEST = "\nDictionary [100] {9999: 9999, 9999: 9999, 9999: 9999, 9999: 9999}"
 def test_the_original_library_counts_a_full_budget(name: str, max_tokens: int, num_needles: int) -> None:
     real = real_tokenizer(name)
     renderer = Renderer(real.fast)
-    task = make_task("simple_dict", {})
+    task = make_task("simple_dict")
     data = SyntheticDataset(task, size=3, num_needles=num_needles, max_tokens=max_tokens, renderer=renderer)
     for index, haystack in enumerate(data):
         chats = [real.chat(haystack.message(needle), needle.answer) for needle in haystack.needles]
@@ -36,7 +36,7 @@ def test_how_many_dictionaries_fit_depends_on_the_tokenizer() -> None:
     items = {}
     for name in NAMES:
         renderer = Renderer(real_tokenizer(name).fast)
-        task = make_task("simple_dict", {})
+        task = make_task("simple_dict")
         data = SyntheticDataset(task, size=1, num_needles=1, max_tokens=4096, renderer=renderer)
         items[name] = len(data[0].items)
     # "85 dictionaries are 4K tokens" holds where each digit is a token, as for the paper's Mistral.
@@ -49,7 +49,7 @@ def test_how_many_dictionaries_fit_depends_on_the_tokenizer() -> None:
 )
 def test_the_papers_haystacks_fit_by_mistrals_own_tokenizer(name: str, tokens: int, haystacks: int) -> None:
     chosen = recipe.load(name, [f"data.haystacks={haystacks}"])
-    data = pipeline.dataset(chosen, Renderer(real_tokenizer("mistral-v1").fast))
+    data = preparation.dataset(chosen, Renderer(real_tokenizer("mistral-v1").fast))
     lengths = [len(row.input_ids) for rows in data.encoded_many(range(haystacks)) for row in rows]
     assert sum(lengths) / haystacks == pytest.approx(tokens, rel=0.01)
     assert max(lengths) < chosen.data.max_tokens - 100

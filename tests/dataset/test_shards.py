@@ -23,7 +23,7 @@ from needlework.tasks import make_task
 
 
 def dataset(renderer: Renderer, size: int = 7, needles: int = 3, max_tokens: int = 600) -> SyntheticDataset:
-    return SyntheticDataset(make_task("simple_dict", {}), size, needles, max_tokens, renderer)
+    return SyntheticDataset(make_task("simple_dict"), size, needles, max_tokens, renderer)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ NAMES = ("simple_dict", "multi_subkey", "near_duplicates", "same_key", "collect"
 
 
 def sized(renderer: Renderer, task: str, needles: int = 3) -> list[Sized]:
-    drafts = [make_task(task, {}).draft(np.random.default_rng(seed), 40, needles) for seed in range(5)]
+    drafts = [make_task(task).draft(np.random.default_rng(seed), 40, needles) for seed in range(5)]
     return look_up(drafts, Table(drafts[0], renderer))
 
 

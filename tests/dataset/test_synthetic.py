@@ -10,7 +10,7 @@ from needlework.tasks import make_task
 
 def dataset(renderer: Renderer, **changes: object) -> SyntheticDataset:
     options = {"size": 40, "num_needles": 4, "max_tokens": 700, "renderer": renderer, "seed": 3} | changes
-    return SyntheticDataset(make_task("simple_dict", {}), **options)  # type: ignore[arg-type]
+    return SyntheticDataset(make_task("simple_dict"), **options)  # type: ignore[arg-type]
 
 
 def test_a_sample_depends_on_seed_and_index_alone(renderer: Renderer) -> None:
@@ -55,7 +55,7 @@ def test_the_largest_sample_is_checked_beforehand(renderer: Renderer) -> None:
 
 
 def test_a_budget_that_a_later_sample_exceeds_is_refused_beforehand_with_one_that_all_meet(renderer: Renderer) -> None:
-    task = make_task("records", {})
+    task = make_task("records")
 
     def records(max_tokens: int) -> SyntheticDataset:
         return SyntheticDataset(task, 60, 1, max_tokens, renderer)
@@ -82,3 +82,14 @@ def test_many_samples_are_those_made_one_by_one(renderer: Renderer) -> None:
         for row, other in zip(rows, alone.encoded(index), strict=True):
             assert (row.input_ids == other.input_ids).all()
             assert row.gold == other.gold
+
+
+def test_indices_are_those_of_a_sequence(renderer: Renderer) -> None:
+    data = dataset(renderer)
+    assert data[-1] == data[39]
+    assert data[2:8:3] == [data[2], data[5]]
+    for index in (40, -41):
+        with pytest.raises(IndexError):
+            data[index]
+    with pytest.raises(IndexError, match="there are 40 samples"):
+        next(data.encoded_many([3, 40]))

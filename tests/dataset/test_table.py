@@ -11,7 +11,7 @@ from tests.conftest import make_tokenizer
 
 
 def draft() -> Draft:
-    return make_task("simple_dict", {}).draft(np.random.default_rng(0), 9, 1)
+    return make_task("simple_dict").draft(np.random.default_rng(0), 9, 1)
 
 
 def test_pieces_become_the_ids_of_their_text(renderer: Renderer) -> None:

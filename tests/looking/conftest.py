@@ -31,7 +31,7 @@ Write = Callable[[SyntheticDataset, Path], None]
 
 @pytest.fixture
 def data(renderer: Renderer) -> SyntheticDataset:
-    return SyntheticDataset(make_task("simple_dict", {}), HAYSTACKS, NEEDLES, MAX_TOKENS, renderer)
+    return SyntheticDataset(make_task("simple_dict"), HAYSTACKS, NEEDLES, MAX_TOKENS, renderer)
 
 
 def chats(data: SyntheticDataset) -> list[list[dict[str, str]]]:

@@ -16,7 +16,7 @@ from tests.conftest import INST, make_tokenizer
 
 @pytest.fixture
 def data(renderer: Renderer) -> SyntheticDataset:
-    return SyntheticDataset(make_task("simple_dict", {}), 5, 2, 900, renderer, seed=4)
+    return SyntheticDataset(make_task("simple_dict"), 5, 2, 900, renderer, seed=4)
 
 
 def page(data: SyntheticDataset, index: int, *, full: bool = False) -> str:
@@ -108,7 +108,7 @@ def test_figures_are_those_of_the_sample(data: SyntheticDataset) -> None:
 @pytest.mark.parametrize("digits", ["single", "threes", "merged"])
 def test_each_supervised_token_has_its_shade(digits: str) -> None:
     renderer = Renderer(make_tokenizer(digits, INST))
-    data = SyntheticDataset(make_task("simple_dict", {}), 1, 1, 900, renderer)
+    data = SyntheticDataset(make_task("simple_dict"), 1, 1, 900, renderer)
     console = Console(width=300, force_terminal=True, color_system="truecolor", no_color=False, file=StringIO())
     segments = list(console.render(show(data, 0)))
     shaded = [each.text for each in segments if str(each.style) in SUPERVISED]

@@ -6,9 +6,10 @@ from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM
 
 from needlework.haystack import Haystack, Needle
 from needlework.measures.heads import ATTENTION, Watched, measurements, watched_attention
-from needlework.measures.packed import answer_logits, packed_attention
+from needlework.measures.packed import answer_logits
 from needlework.models.chat import Renderer
 from needlework.train.collator import collate
+from needlework.train.shared_prefix import packed_attention
 from tests.train.families import LENGTHS, MODELS, PREFIX, packed, tiny
 
 

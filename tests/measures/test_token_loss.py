@@ -37,7 +37,7 @@ def test_an_answer_that_the_tokenizer_changes_is_refused(renderer: Renderer) -> 
 @torch.no_grad()
 def test_losses_are_those_of_rows_of_their_own(model: LlamaForCausalLM, renderer: Renderer) -> None:
     model.eval()
-    haystack = SyntheticDataset(make_task("simple_dict", {}), 1, 3, 900, renderer, num_items=(3, 3))[0]
+    haystack = SyntheticDataset(make_task("simple_dict"), 1, 3, 900, renderer, num_items=(3, 3))[0]
     found = list(measurements(model, renderer, [haystack]))
     for each, needle, (prompt, completion) in zip(found, haystack.needles, renderer.rows(haystack), strict=True):
         assert (each.id, each.group) == (needle.id, haystack.id)

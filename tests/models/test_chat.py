@@ -16,7 +16,7 @@ from tests.conftest import CHAT_ML, INST, make_tokenizer
 
 
 def haystack(num_needles: int = 3) -> Haystack:
-    return make(make_task("simple_dict", {}), np.random.default_rng(1), 6, num_needles)
+    return make(make_task("simple_dict"), np.random.default_rng(1), 6, num_needles)
 
 
 def test_prompt_and_completion_are_what_the_template_writes() -> None:
@@ -252,4 +252,4 @@ def test_an_answer_that_merges_with_its_prompt_is_tokenized_by_itself() -> None:
 def test_a_template_that_cannot_do_turns_is_refused(template: str | None, message: str) -> None:
     renderer = Renderer(make_tokenizer(template=template), conversation=True)
     with pytest.raises(ModelError, match=message):
-        renderer.turns(make(make_task("simple_dict", {}), np.random.default_rng(1), 20, 3))
+        renderer.turns(make(make_task("simple_dict"), np.random.default_rng(1), 20, 3))

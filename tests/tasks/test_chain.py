@@ -54,6 +54,6 @@ def test_hops_are_two_to_four_equally_often_and_go_forth_and_back() -> None:
 
 
 def test_a_given_depth_is_that_of_the_final_value() -> None:
-    haystack = make(make_task("chain", {}), np.random.default_rng(0), 21, 2, depths=(0, 1))
+    haystack = make(make_task("chain"), np.random.default_rng(0), 21, 2, depths=(0, 1))
     for needle, name in zip(haystack.needles, (1, 21), strict=True):
         assert needle.answer.endswith(f"is {needle.accepted[0]} and it is in Dictionary [{name}].")

@@ -37,7 +37,7 @@ def test_keys_occur_two_to_four_times_equally_often() -> None:
 def test_a_given_depth_is_that_of_one_of_the_dictionaries_and_the_others_lie_on_both_sides() -> None:
     sides = set()
     for seed in range(50):
-        (needle,) = make(make_task("collect", {}), np.random.default_rng(seed), 21, depths=(0.5,)).needles
+        (needle,) = make(make_task("collect"), np.random.default_rng(seed), 21, depths=(0.5,)).needles
         assert needle.position == 10
         assert "in Dictionary [11]" in needle.answer
         listed = [int(part.split("]")[0]) for part in needle.answer.split("Dictionary [")[1:]]

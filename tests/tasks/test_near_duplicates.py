@@ -42,4 +42,4 @@ def test_without_template_only_the_question_differs() -> None:
 
 
 def test_it_needs_no_more_dictionaries_than_needles() -> None:
-    assert [make_task("near_duplicates", {}).min_items(needles) for needles in (1, 8)] == [1, 8]
+    assert [make_task("near_duplicates").min_items(needles) for needles in (1, 8)] == [1, 8]

@@ -36,6 +36,8 @@ def test_more_gold_items_than_items_are_refused() -> None:
         ((10, 0, 0, None), "mdqa needs at least 1 needle, not 0"),
         ((4, 5, 5, None), "5 needles of mdqa need 5 items, more than the 4"),
         ((4, 2, 2, (0.5,)), "2 needles were given 1 depths"),
+        ((4, 1, 1, (50,)), "a depth is 50: give one from 0, the first item, to 1, the last"),
+        ((4, 1, 1, (float("nan"),)), "a depth is nan"),
     ],
 )
 def test_what_no_draft_can_hold_is_refused(arguments: tuple[int, int, int, tuple[float] | None], message: str) -> None:

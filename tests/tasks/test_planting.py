@@ -92,7 +92,7 @@ def test_more_dictionaries_do_not_change_the_first_ones(near: tuple[int, ...]) -
 
 @pytest.mark.parametrize("name", HARDER)
 def test_contents_are_numbers_and_fixed_strings_so_that_they_can_be_composed(name: str) -> None:
-    draft = make_task(name, {}).draft(np.random.default_rng(0), 40, 8)
+    draft = make_task(name).draft(np.random.default_rng(0), 40, 8)
     assert isinstance(draft.contents, Pieces)
     needles = draft.arrange(40).needles
     strings = [part for needle in needles for part in (*needle.question, *needle.answer) if isinstance(part, str)]
@@ -101,7 +101,7 @@ def test_contents_are_numbers_and_fixed_strings_so_that_they_can_be_composed(nam
 
 @pytest.mark.parametrize("name", HARDER)
 def test_the_fewest_items_hold_the_needles_and_fewer_are_refused_with_numbers(name: str) -> None:
-    task = make_task(name, {})
+    task = make_task(name)
     fewest = task.min_items(8)
     assert len(make(task, np.random.default_rng(0), fewest, 8).needles) == 8
     with pytest.raises(UserError, match=f"8 needles of {name} need {fewest} items, more than the {fewest - 1} of"):
@@ -119,7 +119,7 @@ def test_too_few_numbers_are_refused_with_numbers(name: str) -> None:
 @pytest.mark.parametrize("name", HARDER)
 def test_each_needle_must_be_given_a_depth(name: str) -> None:
     with pytest.raises(UserError, match="2 needles were given 1 depths"):
-        make(make_task(name, {}), np.random.default_rng(0), 20, 2, depths=(0.5,))
+        make(make_task(name), np.random.default_rng(0), 20, 2, depths=(0.5,))
 
 
 @pytest.mark.parametrize("name", HARDER)

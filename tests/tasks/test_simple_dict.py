@@ -141,5 +141,13 @@ def test_what_cannot_be_made_is_refused_with_numbers(arguments: dict[str, int], 
 
 
 def test_too_many_depths_are_refused() -> None:
-    with pytest.raises(UserError, match="5 depths do not fit 2 items"):
+    with pytest.raises(UserError, match="2 dictionaries with needles were given 5 depths"):
         make(SimpleDict(), np.random.default_rng(0), 2, 5, depths=(0, 0, 0, 0, 1))
+
+
+@pytest.mark.parametrize(("needles", "depths"), [(2, (0.5,)), (1, (0.2, 0.8)), (1, (-0.1,))])
+def test_depths_that_are_not_one_for_each_dictionary_with_needles_are_refused(
+    needles: int, depths: tuple[float, ...]
+) -> None:
+    with pytest.raises(UserError, match="depth"):
+        make(SimpleDict(), np.random.default_rng(0), 10, needles, depths=depths)

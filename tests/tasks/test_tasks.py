@@ -31,7 +31,7 @@ def test_a_choice_of_nothing_is_refused(name: str, choice: str) -> None:
 
 def test_an_unknown_task_suggests_the_nearest() -> None:
     with pytest.raises(RecipeError, match=r"no task 'simple_dct'\. Did you mean 'simple_dict'\?"):
-        make_task("simple_dct", {})
+        make_task("simple_dct")
 
 
 def test_an_unknown_parameter_suggests_the_nearest() -> None:

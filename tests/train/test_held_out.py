@@ -40,7 +40,7 @@ def logits_of(model: LlamaForCausalLM) -> Any:
 def half_taught(tokenizer: PreTrainedTokenizerFast) -> tuple[LlamaForCausalLM, list[Haystack]]:
     """A model that has learnt a few haystacks by heart, but not well, and those haystacks."""
     renderer, model = Renderer(tokenizer), make_model(len(tokenizer))
-    data = SyntheticDataset(make_task("simple_dict", {}), 6, 2, 900, renderer, num_items=(2, 2))
+    data = SyntheticDataset(make_task("simple_dict"), 6, 2, 900, renderer, num_items=(2, 2))
     samples = [data[index] for index in range(len(data))]
     inputs = [collate(renderer.pack(sample)) for sample in samples]
     enable(model)

@@ -18,7 +18,7 @@ from needlework.models import fused
 from needlework.models.chat import PackedRow
 from needlework.models.families import PROVEN
 from needlework.train import cpu_attention
-from needlework.train.shared_prefix import Layout, confirm, enable, shared_prefix_attention
+from needlework.train.shared_prefix import Layout, confirm, enable, packed_attention, shared_prefix_attention
 from needlework.train.trainable import Trainable
 from tests.train.families import MODELS, deviation, losses_and_gradients, packed, packed_logits, separate_loss, tiny
 
@@ -162,3 +162,10 @@ def test_layers_of_a_wrapped_model_confirm_too(wrapper: str) -> None:
     logits, labels = packed_logits(wrapped, packed())
     cross_entropy(logits, labels).backward()
     assert torch.equal(logits, expected)
+
+
+def test_afterwards_the_model_attends_as_before(model: transformers.LlamaForCausalLM) -> None:
+    before = model.config._attn_implementation
+    with pytest.raises(KeyError), packed_attention(model):
+        raise KeyError
+    assert model.config._attn_implementation == before

@@ -44,7 +44,7 @@ SETTINGS = TrainSettings(
 
 def haystacks(renderer: Renderer, size: int = 8) -> SyntheticDataset:
     # Haystacks of different length, so that a mean over rows is not the mean over tokens.
-    return SyntheticDataset(make_task("simple_dict", {}), size, 3, 900, renderer, num_items=(2, 9))
+    return SyntheticDataset(make_task("simple_dict"), size, 3, 900, renderer, num_items=(2, 9))
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -68,6 +68,18 @@ def test_the_loss_is_the_mean_over_all_answer_tokens_of_the_batch(
     assert rows[0]["loss"] == pytest.approx(total / tokens, rel=1e-4)
     assert [row["step"] for row in rows] == list(range(1, 9))
     assert rows[-1]["answers"] == 2 * 8 * 3
+
+
+@pytest.mark.parametrize("trainable", ["attention", "full", "lora"])
+def test_the_trained_model_is_the_saved_one(
+    model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path, trainable: Trainable
+) -> None:
+    settings = dataclasses.replace(SETTINGS, trainable=trainable, epochs=1)
+    target = finetune(model, renderer, haystacks(renderer, 2), settings, tmp_path)
+    prompt = torch.tensor([renderer.rows(haystacks(renderer)[0])[0][0]])
+    with torch.no_grad():
+        logits = [each.eval()(input_ids=prompt).logits for each in (model, load_model(str(target)))]
+    torch.testing.assert_close(*logits, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("trainable", ["attention", "full", "lora"])

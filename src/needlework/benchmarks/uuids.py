@@ -43,9 +43,11 @@ class Uuids:
     ) -> Draft:
         """Draw pairs, and ask for one at each of the depths (see `needlework.tasks.protocol.Task`)."""
         check("uuid", capacity, num_needles, num_needles, depths)
+        if depths is None:
+            raise UserError("uuid asks at given depths alone. Give each needle one.")
         # Row by row, so that a larger draft begins with the smaller.
         rows = rng.integers(2**64, size=(capacity, 4), dtype=np.uint64)
-        return _draft([(_uuid(row[:2]), _uuid(row[2:])) for row in rows], depths or ())
+        return _draft([(_uuid(row[:2]), _uuid(row[2:])) for row in rows], depths)
 
     def min_items(self, num_needles: int) -> int:
         """Return the fewest pairs that hold the needles."""

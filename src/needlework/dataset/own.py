@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -127,8 +128,14 @@ class OwnDataset(Sequence[Haystack]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> Haystack:  # type: ignore[override]  # no slices
-        """Return row `index`."""
+    @overload
+    def __getitem__(self, index: int) -> Haystack: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Haystack]: ...
+    def __getitem__(self, index: int | slice) -> Haystack | list[Haystack]:
+        """Return a row, or a list of those in a slice."""
+        if isinstance(index, slice):
+            return [row.haystack for row in self.rows[index]]
         return self.rows[index].haystack
 
     def hold_out(self, needles: int) -> tuple[OwnDataset, OwnDataset]:

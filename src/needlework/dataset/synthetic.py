@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -106,12 +106,19 @@ class SyntheticDataset(Sequence[Haystack]):
         """Return this dataset, and one of the same kind with other samples and at least `needles` needles."""
         return self, replace(self, size=-(-needles // self.num_needles), seed=self.seed + HELD_OUT)
 
-    def __getitem__(self, index: int) -> Haystack:  # type: ignore[override]  # no slices
-        """Return sample `index`.
+    @overload
+    def __getitem__(self, index: int) -> Haystack: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Haystack]: ...
+    def __getitem__(self, index: int | slice) -> Haystack | list[Haystack]:
+        """Return a sample, or a list of those in a slice.
 
         Raises:
-            BudgetError: If it cannot fit `max_tokens`.
+            BudgetError: If one cannot fit `max_tokens`.
         """
+        if isinstance(index, slice):
+            return [self[each] for each in range(self.size)[index]]
+        index = range(self.size)[index]
         draft, num_items = self.draft(index)
         return draft.haystack(num_items, str(index))
 
@@ -130,6 +137,8 @@ class SyntheticDataset(Sequence[Haystack]):
         Raises:
             BudgetError: If one cannot fit `max_tokens`.
         """
+        if indices and not 0 <= min(indices) <= max(indices) < self.size:
+            raise IndexError(f"there are {self.size} samples")
         together = max(1, TOKENS // (self.max_tokens * self.num_needles))
         for start in range(0, len(indices), BATCH):
             drafted = iter([*self._drafts(indices[start : start + BATCH])])

@@ -20,9 +20,10 @@ from needlework.errors import ModelError, UserError
 from needlework.haystack import Haystack, Needle
 from needlework.inference.backend import Ask, Backend
 from needlework.measures import Measurement
-from needlework.measures.packed import answer_logits, packed_attention
+from needlework.measures.packed import answer_logits
 from needlework.models.chat import Renderer
 from needlework.train.collator import collate
+from needlework.train.shared_prefix import packed_attention
 
 ROWS = 64
 """Tokens whose distributions are compared at once: they are as wide as the vocabulary."""

@@ -18,11 +18,11 @@ from transformers import AttentionInterface, PreTrainedModel
 from needlework.dataset.encoded import encode
 from needlework.haystack import Haystack
 from needlework.measures import Measurement
-from needlework.measures.packed import answer_logits, packed_attention
+from needlework.measures.packed import answer_logits
 from needlework.measures.spans import decoded, holding
 from needlework.models.chat import Renderer
 from needlework.train.collator import collate
-from needlework.train.shared_prefix import Layout, shared_prefix_attention
+from needlework.train.shared_prefix import Layout, packed_attention, shared_prefix_attention
 
 ATTENTION = "needlework_watched_heads"
 """The name under which the attention function is registered."""

@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from needlework.train.shared_prefix import ATTENTION, confirm, enable
-
-
-@contextmanager
-def packed_attention(model: PreTrainedModel, attention: str = ATTENTION) -> Iterator[None]:
-    """Make the model read packed rows, and afterwards attend as it did before.
-
-    Args:
-        model: The model.
-        attention: The registered attention function, shared-prefix attention or one made of it.
-
-    Raises:
-        ModelError: If shared-prefix attention is not proven exact for this model; says why.
-    """
-    previous = model.config._attn_implementation
-    enable(model)
-    try:
-        if attention != ATTENTION:
-            model.set_attn_implementation(attention)
-        yield
-    finally:
-        model.set_attn_implementation(previous)
+from needlework.train.shared_prefix import confirm
 
 
 @torch.inference_mode()

@@ -16,10 +16,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from needlework.errors import ModelError
 from needlework.haystack import Haystack
 from needlework.measures import Measurement
-from needlework.measures.packed import answer_logits, packed_attention
+from needlework.measures.packed import answer_logits
 from needlework.measures.spans import decoded, holding
 from needlework.models.chat import Renderer
 from needlework.train.collator import collate
+from needlework.train.shared_prefix import packed_attention
 
 NUMBERS = ("key", "value", "dictionary")
 """The numbers of an answer, in their order."""

@@ -20,10 +20,12 @@ from needlework.tasks.multi_subkey import MultiSubkey
 from needlework.tasks.multidocqa import MultidocQA
 from needlework.tasks.near_duplicates import NearDuplicates
 from needlework.tasks.niah import NIAH
-from needlework.tasks.protocol import Task
+from needlework.tasks.protocol import Task, make
 from needlework.tasks.records import Records
 from needlework.tasks.same_key import SameKey
 from needlework.tasks.simple_dict import SimpleDict
+
+__all__ = ["TASKS", "make", "make_task", "reads_text", "sources"]
 
 TASKS: dict[str, type[Task]] = {
     "simple_dict": SimpleDict,
@@ -42,8 +44,8 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
-def make_task(name: str, params: Mapping[str, Any]) -> Task:
-    """Return the named task with the given parameters.
+def make_task(name: str, params: Mapping[str, Any] | None = None) -> Task:
+    """Return the named task with the given parameters, and its own for the others.
 
     Raises:
         RecipeError: If there is no such task or parameter; suggests the nearest.
@@ -52,13 +54,14 @@ def make_task(name: str, params: Mapping[str, Any]) -> Task:
         raise RecipeError(f"there is no task {name!r}. {_nearest(name, TASKS)}")
     kind = TASKS[name]
     known = {each.name: each for each in dataclasses.fields(cast(Any, kind))}
-    for key in params:
+    given = params or {}
+    for key in given:
         if key not in known:
             raise RecipeError(f"task {name} has no parameter {key!r}. {_nearest(key, known)}")
     # A single number is shorthand for a list of one.
     wrapped = {
         key: (value,) if isinstance(known[key].default, tuple) and not isinstance(value, (list, tuple)) else value
-        for key, value in params.items()
+        for key, value in given.items()
     }
     for key, value in wrapped.items():
         if isinstance(known[key].default, tuple) and not value:

@@ -24,6 +24,7 @@ from needlework.sections import Fraction
 from needlework.tasks import dictionaries
 from needlework.tasks.dictionaries import CLOSING, OPENING, PREAMBLE, Booleans, Floats
 from needlework.tasks.draft import NOTHING, Arrangement, Asked, Draft, Integers, Parts, Pieces
+from needlework.tasks.placing import check_depths
 
 ABOVE = (
     "Above is a list of dictionaries such that each key is a tuple of integers and each value is an integer. "
@@ -101,7 +102,7 @@ class MultiSubkey:
         Raises:
             UserError: If there are too few dictionaries for the needles, or the numbers run out.
         """
-        self._check(capacity, num_needles)
+        self._check(capacity, num_needles, depths)
         gold = self._gold(rng, num_needles)
         holders = min(num_needles, capacity)
         rows, slots = dictionaries.seats(rng, num_needles, holders, self.keys_per_gold)
@@ -200,8 +201,9 @@ class MultiSubkey:
         found: Parts = " is (", *_listed(key), "). Its value is ", value, f" and it is in {OPENING}", name, "]."
         return Asked(question, (*named, *found), (str(value),), place)
 
-    def _check(self, num_items: int, num_needles: int) -> None:
+    def _check(self, num_items: int, num_needles: int, depths: Sequence[float] | None) -> None:
         dictionaries.check_seats("multi_subkey", num_items, num_needles, self.keys_per_gold, self.keys_per_dict)
+        check_depths(depths, min(num_items, num_needles), "dictionaries with needles")
         fewest = min(self.subkeys_per_gold, *self.subkeys_per_key)
         if self.common_subkeys >= fewest:
             raise UserError(

@@ -21,8 +21,26 @@ def check(task: str, capacity: int, num_needles: int, min_items: int, depths: Se
             f"{num_needles} needles of {task} need {min_items} items, more than the {capacity} of the haystack. "
             f"Ask for fewer needles, or more items."
         )
-    if depths is not None and len(depths) != num_needles:
-        raise UserError(f"{num_needles} needles were given {len(depths)} depths. Give each needle one.")
+    check_depths(depths, num_needles)
+
+
+def check_depths(depths: Sequence[float] | None, count: int, what: str = "needles") -> None:
+    """Reject depths that are not one for each gold item, or not from 0 to 1.
+
+    Args:
+        depths: The depths, or None for random places.
+        count: How many gold items there are.
+        what: What to call them in a message.
+
+    Raises:
+        UserError: If there are more or fewer, or one is outside of the haystack.
+    """
+    if depths is None:
+        return
+    if len(depths) != count:
+        raise UserError(f"{count} {what} were given {len(depths)} depths. Give each of them one.")
+    if outside := [depth for depth in depths if not 0 <= depth <= 1]:
+        raise UserError(f"a depth is {outside[0]}: give one from 0, the first item, to 1, the last.")
 
 
 def place(draws: Floats, num_items: int, depths: Sequence[float] | None) -> list[int]:

@@ -17,6 +17,7 @@ from needlework.sections import Fraction
 from needlework.tasks import dictionaries
 from needlework.tasks.dictionaries import ABOVE, CLOSING, FRAGMENTS, OPENING, PREAMBLE, Floats
 from needlework.tasks.draft import Arrangement, Asked, Draft, Integers, Parts, Pieces
+from needlework.tasks.placing import check_depths
 
 REPORT = f"{ABOVE} Report the value of key "
 TEMPLATE = (
@@ -78,7 +79,7 @@ class SimpleDict:
         Raises:
             UserError: If there are too few dictionaries for the needles, or the numbers run out.
         """
-        self._check(capacity, num_needles)
+        self._check(capacity, num_needles, depths)
         # One row of draws per dictionary, so that drawing more dictionaries does not change the first ones.
         draws = np.empty((len(rngs), capacity, 1 + 2 * self._width))
         drawn = [self._draw(rng, out, num_needles, depths) for rng, out in zip(rngs, draws, strict=True)]
@@ -139,8 +140,9 @@ class SimpleDict:
     def _width(self) -> int:
         return max(self.keys_per_gold, *self.keys_per_dict)
 
-    def _check(self, num_items: int, num_needles: int) -> None:
+    def _check(self, num_items: int, num_needles: int, depths: Sequence[float] | None) -> None:
         dictionaries.check_seats("simple_dict", num_items, num_needles, self.keys_per_gold, self.keys_per_dict)
+        check_depths(depths, min(num_items, num_needles), "dictionaries with needles")
         dictionaries.check_clashes(self.key_digits, self._width)
         # Gold values avoid the gold keys, and distractors avoid both; the factor of 2 leaves room to draw.
         needed = 2 * (2 * num_needles + self._width)

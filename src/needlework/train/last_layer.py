@@ -28,7 +28,7 @@ def skip_last_prefix(model: PreTrainedModel) -> None:
 class _BranchRowsOnly:
     """Hooks that cut the prefix rows off what goes into modules of a layer, and put zeros in their place afterwards.
 
-    Without a layout, as in ordinary use of the model after training, they change nothing; nor do they twice.
+    Without a layout, as in ordinary use of the model afterwards, they change nothing; nor do they twice.
     """
 
     def __init__(self, layer: torch.nn.Module, modules: list[torch.nn.Module]) -> None:

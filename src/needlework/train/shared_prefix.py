@@ -11,6 +11,8 @@ the restarting position ids, cut the branches off from the prefix. The layout tr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -195,6 +197,27 @@ def enable(model: PreTrainedModel) -> None:
     AttentionInterface.register(ATTENTION, shared_prefix_attention)
     model.set_attn_implementation(ATTENTION)
     skip_last_prefix(model)
+
+
+@contextmanager
+def packed_attention(model: PreTrainedModel, attention: str = ATTENTION) -> Iterator[None]:
+    """Make the model read packed rows, and afterwards attend as it did before.
+
+    Args:
+        model: The model.
+        attention: The registered attention function, shared-prefix attention or one made of it.
+
+    Raises:
+        ModelError: If shared-prefix attention is not proven exact for this model; says why.
+    """
+    previous = model.config._attn_implementation
+    enable(model)
+    try:
+        if attention != ATTENTION:
+            model.set_attn_implementation(attention)
+        yield
+    finally:
+        model.set_attn_implementation(previous)
 
 
 def confirm(layout: Layout, model: PreTrainedModel) -> None:

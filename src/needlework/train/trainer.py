@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import sys
@@ -25,13 +26,13 @@ from needlework.train.cpu_attention import settled
 from needlework.train.held_out import VALUE, WHOLE, HeldOut, KeepBest
 from needlework.train.metrics import Metrics, Tally
 from needlework.train.samples import PackedDataset, collate_sample
-from needlework.train.shared_prefix import confirm, enable
+from needlework.train.shared_prefix import confirm, packed_attention
 from needlework.train.trackers import tracking
 from needlework.train.trainable import hold_in_bf16, save_adapter, select
 from needlework.train.trainable import merge as merge_lora
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, TrainingArguments
 
 
 SUMMARY = "summary.json"
@@ -123,7 +124,7 @@ def finetune(
     renderer: Renderer,
     haystacks: Sequence[Haystack],
     settings: TrainSettings,
-    folder: Path,
+    folder: str | os.PathLike[str],
     report: Callable[[dict[str, Any]], None] = lambda row: None,
     held_out: HeldOut | None = None,
 ) -> Path:
@@ -134,7 +135,8 @@ def finetune(
     and the first writes.
 
     Args:
-        model: The model, changed in place.
+        model: The model in fp32, changed in place. After a training in bf16 it holds matrices of both precisions:
+            load the returned folder to use it. A training that was finished before leaves the model as it is.
         renderer: Its tokenizer and chat template.
         haystacks: The samples, one packed row each, in order.
         settings: The settings.
@@ -148,6 +150,7 @@ def finetune(
         UserError: If the loss is not finite, the disk cannot hold the checkpoints, or the processes cannot
             share a batch.
     """
+    folder = Path(folder)
     saved = folder / "checkpoints"
     if (folder / SUMMARY).exists():
         return folder / "model"
@@ -160,7 +163,6 @@ def finetune(
     if settings.precision == "bf16" and not arguments.is_sharding_asked():
         # FSDP2 shards parameters of one type alone.
         hold_in_bf16(model)
-    enable(model)
     # The last one is kept until the next is known to be complete, and the best.
     count = 3 if held_out else 2
     processes.first(lambda: checkpoints.check_disk(model, folder, count=count, whole=settings.merge))
@@ -169,6 +171,27 @@ def finetune(
         "trainable_parameters": sum(each.numel() for each in model.parameters() if each.requires_grad),
     }
     metrics = Metrics(folder / "metrics.jsonl", report, getattr(haystacks, "place", "sample {}".format))
+    with packed_attention(model), checkpoints.full_disk_explained(folder):
+        trainer = _trainer(model, training_arguments, haystacks, renderer, metrics, held_out)
+        with tracking(settings.trackers, folder / "logs") as trackers:
+            for tracker in trackers:
+                trainer.add_callback(tracker)
+            with settled(saved):
+                best = _train(trainer, saved)
+        _save(trainer, renderer, folder, settings.merge)
+    facts = {"haystacks": len(haystacks), **sizes} | best
+    processes.first(lambda: _summarize(settings, folder, facts))
+    return folder / "model"
+
+
+def _trainer(
+    model: PreTrainedModel,
+    training_arguments: TrainingArguments,
+    haystacks: Sequence[Haystack],
+    renderer: Renderer,
+    metrics: Metrics,
+    held_out: HeldOut | None,
+) -> SharedPrefixTrainer:
     trainer = SharedPrefixTrainer(
         model=model,
         args=training_arguments,
@@ -181,16 +204,7 @@ def finetune(
     arguments.sum_in_fp32(trainer.accelerator)
     # Its callback prints a dictionary a step; ours reports.
     trainer.remove_callback(PrinterCallback)
-    with checkpoints.full_disk_explained(folder):
-        with tracking(settings.trackers, folder / "logs") as trackers:
-            for tracker in trackers:
-                trainer.add_callback(tracker)
-            with settled(saved):
-                best = _train(trainer, saved)
-        _save(trainer, renderer, folder, settings.merge)
-    facts = {"haystacks": len(haystacks), **sizes} | best
-    processes.first(lambda: _summarize(settings, folder, facts))
-    return folder / "model"
+    return trainer
 
 
 def _train(trainer: SharedPrefixTrainer, saved: Path) -> dict[str, Any]:

@@ -20,6 +20,6 @@ def test_the_files_of_all_shards_are_joined_in_order(
         (tmp_path / f"{number}.bin").write_bytes(content)
         (tmp_path / f"{number}.mask").write_bytes(b"x")
     shards = [{each: tmp_path / f"{number}.{each}" for each in ("bin", "mask")} for number in range(4)]
-    whole = Whole(SyntheticDataset(make_task("simple_dict", {}), 4, 1, 600, renderer), {}, shards)
+    whole = Whole(SyntheticDataset(make_task("simple_dict"), 4, 1, 600, renderer), {}, shards)
     assert b"".join(whole.joined("bin")) == b"one, two and three"
     assert max(map(len, whole.joined("bin"))) == 3

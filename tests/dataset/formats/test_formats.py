@@ -35,7 +35,7 @@ GENERATION = (
 
 def written(renderer: Renderer, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> SyntheticDataset:
     monkeypatch.setattr(exports, "shard_size", lambda data: 2)
-    data = SyntheticDataset(make_task("simple_dict", {}), 3, 2, 600, renderer)
+    data = SyntheticDataset(make_task("simple_dict"), 3, 2, 600, renderer)
     export(data, FORMATS[name], folder, {"seed": 0, "model": {"name": "m"}, "train": Train().model_dump(mode="json")})
     return data
 

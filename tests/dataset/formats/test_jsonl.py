@@ -14,7 +14,7 @@ from needlework.tasks import make_task
 
 
 def dataset(renderer: Renderer) -> SyntheticDataset:
-    return SyntheticDataset(make_task("simple_dict", {}), 4, 3, 700, renderer)
+    return SyntheticDataset(make_task("simple_dict"), 4, 3, 700, renderer)
 
 
 def rows(shard: Shard) -> list[dict[str, Any]]:
@@ -68,6 +68,6 @@ def test_any_text_survives(renderer: Renderer, preamble: str, question: str) -> 
         def __getitem__(self, index: int) -> Haystack:  # type: ignore[override]
             return sample
 
-    data = Data(make_task("simple_dict", {}), 1, 2, 700, renderer)
+    data = Data(make_task("simple_dict"), 1, 2, 700, renderer)
     for row in rows(jsonl.messages(data, range(1))):
         assert [message["content"] for message in row["messages"]] == [sample.message(needle), needle.answer]

@@ -15,7 +15,7 @@ from tests.conftest import make_tokenizer
 
 
 def dataset(renderer: Renderer, size: int = 5) -> SyntheticDataset:
-    return SyntheticDataset(make_task("simple_dict", {}), size, 3, 600, renderer)
+    return SyntheticDataset(make_task("simple_dict"), size, 3, 600, renderer)
 
 
 @pytest.mark.filterwarnings("ignore")

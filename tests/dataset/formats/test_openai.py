@@ -21,7 +21,7 @@ def line(*messages: object) -> bytes:
 
 
 def dataset(renderer: Renderer, size: int, needles: int = 3, max_tokens: int = 600) -> SyntheticDataset:
-    return SyntheticDataset(make_task("simple_dict", {}), size, needles, max_tokens, renderer)
+    return SyntheticDataset(make_task("simple_dict"), size, needles, max_tokens, renderer)
 
 
 def test_all_rows_are_in_one_file(renderer: Renderer, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_datasets_streams_the_rows_that_were_encoded(
 
     monkeypatch.setattr(exports, "shard_size", lambda data: 2)
     data = SyntheticDataset(
-        make_task("simple_dict", {}), 5, 3, 700, Renderer(renderer.tokenizer, conversation=conversation)
+        make_task("simple_dict"), 5, 3, 700, Renderer(renderer.tokenizer, conversation=conversation)
     )
     export(data, FORMATS["tokens"], tmp_path, {})
     rows = list(load_dataset(str(tmp_path), split="train", streaming=True))
@@ -36,7 +36,7 @@ def test_labels_take_little_room(renderer: Renderer) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    data = SyntheticDataset(make_task("simple_dict", {}), 8, 3, 4096, renderer, num_items=(60, 60))
+    data = SyntheticDataset(make_task("simple_dict"), 8, 3, 4096, renderer, num_items=(60, 60))
     content = tokens.write(data, range(8)).contents["parquet"]
     group = pq.read_metadata(pa.BufferReader(content)).row_group(0)
     sizes = {group.column(i).path_in_schema.split(".")[0]: group.column(i).total_compressed_size for i in range(3)}

@@ -19,7 +19,7 @@ from tests.conftest import make_tokenizer
 
 
 def dataset(renderer: Renderer) -> SyntheticDataset:
-    return SyntheticDataset(make_task("simple_dict", {}), 2, 2, 600, renderer)
+    return SyntheticDataset(make_task("simple_dict"), 2, 2, 600, renderer)
 
 
 def config(renderer: Renderer, trainer: str, model: str = "some/model", **train: Any) -> dict[str, Any]:
