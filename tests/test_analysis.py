@@ -5,7 +5,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from needlework.analysis import build_measures, check_base, refuse_weights
 from needlework.benchmark_settings import KV, Drift, Evaluate, Heads, Perplexity, TokenLoss
-from needlework.errors import RecipeError
+from needlework.errors import BudgetError, RecipeError
 from needlework.inference.hf import HFBackend
 from needlework.measures import Measure
 from needlework.models.chat import Renderer
@@ -51,6 +51,15 @@ def test_texts_longer_than_the_context_are_refused_before_anything_is_measured(
     chosen = Evaluate(drift=Drift(lengths=(4000,), max_new_tokens=100))
     with pytest.raises(RecipeError, match="drift needs 4100 tokens, but the model's context is 4096"):
         build_measures(chosen, 0, None, HFBackend(model, renderer))
+
+
+@pytest.mark.parametrize("chosen", [TokenLoss(lengths=(60,)), Heads(lengths=(60,))])
+def test_a_length_that_is_too_small_is_named_with_its_measure(
+    model: LlamaForCausalLM, renderer: Renderer, chosen: TokenLoss | Heads
+) -> None:
+    name = "token_loss" if isinstance(chosen, TokenLoss) else "heads"
+    with pytest.raises(BudgetError, match=rf"Raise evaluate\.{name}\.lengths"):
+        build_measures(Evaluate.model_validate({name: chosen}), 0, None, HFBackend(model, renderer))
 
 
 def test_drift_needs_a_base() -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def test_generate_writes_rows_and_a_manifest(
     options = {"--model": str(model_folder), "--max-tokens": "600", "--num-haystacks": "3", "--needles": "2"}
     flat = [part for pair in options.items() for part in pair]
     assert call(monkeypatch, "generate", "simple_dict", *flat, "--seed", "1", "--output", str(tmp_path)) == 0
-    assert capsys.readouterr().out == f"6 rows: {tmp_path}\n"
+    assert capsys.readouterr().out == f"6 rows: {tmp_path}\nNext: needlework inspect {tmp_path}\n"
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     ((name, entry),) = manifest["files"].items()
     assert len((tmp_path / name).read_text().splitlines()) == entry["rows"] == 6
@@ -294,3 +295,10 @@ def test_sizes_that_no_machine_holds_are_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str
 ) -> None:
     assert "99999999999" in refused(monkeypatch, capsys, "show", "smollm2-135m", f"--set={setting}")
+
+
+def test_the_version_is_that_of_the_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"needlework {version('needlework')}\n"

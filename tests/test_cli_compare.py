@@ -37,8 +37,11 @@ def test_compare_prints_a_table_and_writes_on_request(
 ) -> None:
     sides = [evaluation(tmp_path / "b", 2), evaluation(tmp_path / "a", 9)]
     assert call(monkeypatch, "compare", *sides) == 0
-    assert "+70.0" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "+70.0" in said
+    assert "Going from b to a raised" in said
     assert call(monkeypatch, "compare", *sides, "--output", str(tmp_path / "out")) == 0
+    assert f"As a page: needlework report {tmp_path / 'out'}" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.json", "rows.csv", "table.md"]
 
 

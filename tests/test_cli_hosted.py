@@ -98,7 +98,7 @@ def test_with_both_sides_there_they_are_compared(
         (Path("run") / side).mkdir(parents=True)
         (Path("run") / side / "done").touch()
     compared: list[tuple[Path, ...]] = []
-    monkeypatch.setattr(pipeline, "compare", lambda *folders: compared.append(folders))
+    monkeypatch.setattr(pipeline, "write_comparison", lambda *folders: compared.append(folders))
     monkeypatch.setattr("needlework.cli_hosted.print_comparison", lambda comparison: print("the table"))
     monkeypatch.setattr(pipeline, "report", lambda run, progress: run / "report.html")
     assert call(monkeypatch, "hosted", "evaluate", "run", "before", "--yes") == 0

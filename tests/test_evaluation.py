@@ -157,7 +157,7 @@ def test_what_another_command_finished_while_the_model_was_loaded_is_not_taken_f
         measure("m", "m", SETTINGS, prepare, tmp_path, Silent())
         return FakeBackend(lambda ask: "wrong"), [BENCHMARK]
 
-    with pytest.raises(RecipeError, match=r"holds another evaluation: model\.name is 'm' there and 'o' here"):
+    with pytest.raises(RecipeError, match=r"holds an evaluation of m, not of o"):
         measure("o", "o", SETTINGS | {"model": {"name": "o"}}, other_first, tmp_path, Silent())
     assert json.loads((tmp_path / "settings.json").read_text())["model"] == {"name": "m"}
 

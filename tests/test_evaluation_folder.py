@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from needlework.errors import RecipeError
+from needlework.errors import DataError, RecipeError
 from needlework.evaluation_folder import DONE, SUMMARY, begin, finished, forget, predictions_file, saved
 from needlework.storage import read_object, write_json
 
@@ -32,7 +32,7 @@ def test_the_same_weights_at_another_path_are_the_same_model(tmp_path: Path) -> 
 
 def test_models_of_the_hub_are_known_by_their_names(tmp_path: Path) -> None:
     begin(tmp_path, of("me/one", None), None)
-    with pytest.raises(RecipeError, match=r"model\.name is 'me/one' there and 'me/two' here"):
+    with pytest.raises(RecipeError, match=r"holds an evaluation of me/one, not of me/two"):
         saved(tmp_path, of("me/two", None))
 
 
@@ -55,3 +55,10 @@ def test_a_folder_without_answers_is_forgotten(tmp_path: Path, answers: str | No
         (folder / "predictions-kv.jsonl.partial").write_text(answers)
     forget(folder)
     assert folder.exists() == is_kept
+
+
+@pytest.mark.parametrize("content", ['{"model": null}', '{"benchmarks": []}', "[" * 100_000])
+def test_damaged_settings_are_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "settings.json").write_text(content)
+    with pytest.raises(DataError, match=r"settings\.json is damaged"):
+        saved(tmp_path, {"model": {"name": "m"}, "benchmarks": {}})

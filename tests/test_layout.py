@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "visible": set(),
     "memory": set(),
     "progress": set(),
-    "environment": set(),
+    "environment": {"visible"},
     "processes": {"errors"},
     "interrupt": set(),
     "remote": {"errors"},

@@ -18,6 +18,7 @@ from needlework.benchmark_settings import Evaluate, Knowledge
 from needlework.errors import ModelError, RecipeError, UserError
 from needlework.haystack import Prediction, read
 from needlework.inference.backend import TooLongError
+from needlework.storage import locked
 
 TINY: dict[str, Any] = {
     "model": {"precision": "fp32"},
@@ -204,6 +205,25 @@ def test_auto_precision_is_settled_once(tiny: Path, tmp_path: Path, monkeypatch:
     assert settled.model.precision == "fp32"
     (tmp_path / "before").mkdir()
     assert pipeline._settle(loaded, tmp_path) == settled
+
+
+def test_a_folder_of_another_training_is_not_written_over(tiny: Path, tmp_path: Path) -> None:
+    own = tmp_path / "train" / "checkpoints" / "checkpoint-500" / "weights"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    for begin in (pipeline.run, pipeline.finetune):
+        with pytest.raises(RecipeError, match=r"train holds files that Needlework did not write"):
+            begin(recipe.load(tiny), tmp_path)
+    assert own.read_text() == "mine"
+    assert not (tmp_path / "recipe.yaml").exists()
+
+
+def test_a_second_training_does_not_change_the_recipe_of_one_under_way(tiny: Path, tmp_path: Path) -> None:
+    with locked(tmp_path):
+        for begin in (pipeline.run, pipeline.finetune):
+            with pytest.raises(UserError, match="another process is at work"):
+                begin(recipe.load(tiny), tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_budget_that_cannot_be_met_leaves_nothing_half_written(tiny: Path, tmp_path: Path) -> None:

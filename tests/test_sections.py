@@ -50,3 +50,13 @@ def test_the_first_mistake_is_one_sentence(values: dict[str, object], message: s
 
 def test_what_is_near_nothing_is_told_all_there_is() -> None:
     assert suggest("q", ["alpha", "beta"]) == " Known: alpha, beta."
+
+
+def test_a_value_that_is_huge_is_shown_in_brief() -> None:
+    value: list[object] = ["x"] * 10
+    for _ in range(9):
+        # As YAML's aliases make it: 10^10 strings in a few lines.
+        value = [value] * 10
+    with pytest.raises(RecipeError) as caught:
+        validate(Outer, {"name": value}, "it")
+    assert len(str(caught.value)) < 1000

@@ -10,7 +10,7 @@ import numpy as np
 
 from needlework.benchmark_settings import KV, MEASURES, Drift, Evaluate, Heads, TokenLoss
 from needlework.errors import RecipeError
-from needlework.evaluation import build_benchmarks
+from needlework.evaluation import fitting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -82,12 +82,12 @@ def build_measures(
     if chosen.drift:
         built.append(_drift(chosen.drift, seed, backend, base))
     if chosen.token_loss:
-        asked = _needles(chosen.token_loss, seed, renderer)
+        asked = _needles("token_loss", chosen.token_loss, seed, renderer)
         title = "Loss per answer token of key-value needles, in nats"
         found = partial(token_loss.measurements, model, renderer, asked)
         built.append(Measure("token_loss", title, found, _count(asked)))
     if chosen.heads:
-        asked = _needles(chosen.heads, seed, renderer)
+        asked = _needles("heads", chosen.heads, seed, renderer)
         found = partial(heads.measurements, model, renderer, asked)
         built.append(Measure("heads", "Retrieval score of each attention head", found, _count(asked)))
     return built
@@ -111,7 +111,7 @@ def _drift(settings: Drift, seed: int, backend: HFBackend, base: Callable[[], Pr
     renderer = backend.renderer
     asked = {
         "chat": drift.questions(_passages(settings.source, settings.half), prompts=settings.prompts, seed=seed),
-        "kv": _needles(settings, seed, renderer),
+        "kv": _needles("drift", settings, seed, renderer),
     }
 
     def measurements() -> Iterator[Measurement]:
@@ -132,12 +132,15 @@ def _passages(source: str | None, half: Half) -> tuple[Passage, ...]:
     return passages(source) if source else squad(half)
 
 
-def _needles(settings: TokenLoss | Heads | Drift, seed: int, renderer: Renderer) -> list[Haystack]:
+def _needles(name: str, settings: TokenLoss | Heads | Drift, seed: int, renderer: Renderer) -> list[Haystack]:
     """Return key-value haystacks of each length, their needles spread evenly from the first item to the last."""
+    from needlework.benchmarks import kv
+    from needlework.dataset.composer import Composer
+
     depths = tuple(np.linspace(0, 1, settings.needles).tolist())
-    kv = KV(lengths=settings.lengths, depths=depths, haystacks=settings.haystacks)
-    (benchmark,) = build_benchmarks(Evaluate(kv=kv), seed, renderer)
-    return list(benchmark.haystacks)
+    chosen = KV(lengths=settings.lengths, depths=depths, haystacks=settings.haystacks)
+    fit = fitting(Composer(renderer), f"evaluate.{name}.lengths")
+    return list(kv.build(**chosen.model_dump(), seed=seed, fit=fit).haystacks)
 
 
 def _count(haystacks: Iterable[Haystack]) -> int:

@@ -44,7 +44,9 @@ def complete(run: Path, before: Path, after: Path) -> None:
     """
     if not _path(run).exists():
         return
-    first, second = ((read_object(folder / "settings.json") or {}).get("model", {}) for folder in (before, after))
+    first, second = (
+        (read_object(folder / "settings.json", "model") or {}).get("model", {}) for folder in (before, after)
+    )
     is_base = first.get("name") == recipes.load(run / "recipe.yaml").model.name
     if is_base and second.get("fingerprint") == fingerprint(str(_path(run).parent)):
         write_text(_path(run), render(run, read_object(run / "comparison.json")))

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="needlework",
-    help="Make language models use their long contexts, and prove it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -48,6 +47,23 @@ UNUSABLE = {getattr(errno, name) for name in ("ENOTDIR", "EEXIST", "EISDIR", "EN
 be made, as in /proc."""
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"needlework {version('needlework')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """Make language models use their long contexts, and prove it."""
+
+
 @app.command()
 def run(
     recipe: RecipeName = "smollm2-135m",
@@ -63,7 +79,7 @@ def run(
 
     loaded, folder = _begin(recipe, data, output, set, dry_run, tflops)
     cli_compare.print_comparison(pipeline.run(loaded, folder, Terminal()))
-    print(f"Report: {folder / 'report.html'}")
+    print(f"Report: {folder / 'report.html'}\nNext, whether anything was lost: needlework gate {folder}")
 
 
 @app.command()
@@ -85,7 +101,8 @@ def finetune(
     loaded, folder = _begin(recipe, data, output, set, dry_run, tflops)
     model = pipeline.finetune(loaded, folder, Terminal())
     if processes.is_first():
-        print(f"Model: {model}")
+        measured = f"--recipe {folder / 'recipe.yaml'} --output {folder / 'after'}"
+        print(f"Model: {model}\nNext: needlework evaluate {model} {measured}")
 
 
 app.command()(cli_evaluate.evaluate)
@@ -148,7 +165,7 @@ def generate(
     _interruptible()
     options: dict[str, Any] = {"format": format, "conversation": conversation, "workers": workers, "ray": ray}
     manifest = generation.generate(loaded, output, Terminal(), **options)
-    print(f"{manifest['rows']} rows: {output}")
+    print(f"{manifest['rows']} rows: {output}\nNext: needlework inspect {output}")
 
 
 app.command()(cli_compare.compare)

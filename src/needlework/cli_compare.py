@@ -33,6 +33,8 @@ def compare(
         print(line)
     for line in _needed(comparison, rate) if rate else ():
         print(line)
+    if output:
+        print(f"Written to {output}: comparison.json, table.md and rows.csv. As a page: needlework report {output}")
 
 
 def gate(
@@ -64,13 +66,18 @@ def print_comparison(comparison: dict[str, Any]) -> None:
     from rich.console import Console
 
     from needlework.report import measures
-    from needlework.report.runs import runs_of, tables
+    from needlework.report.runs import legend, runs_of, tables
     from needlework.report.table import table
+    from needlework.report.text import verdict
 
     console, runs = Console(highlight=False), (comparison, *comparison.get("others", ()))
     if any(run["benchmarks"] for run in runs):
         for each in tables(comparison, console.width) if "others" in comparison else [table(comparison)]:
             console.print(each)
+        for run in runs:
+            console.print(verdict(comparison | run), markup=False)
+        if "others" in comparison:
+            console.print(legend(comparison), style="dim", markup=False)
         console.print(comparison["method"], style="dim", markup=False)
     for (name, _), run in zip(runs_of(comparison), runs, strict=True):
         if "measures" in run:
@@ -82,8 +89,8 @@ def print_comparison(comparison: dict[str, Any]) -> None:
 
 
 def _rate(points: float, option: str) -> float:
-    if not 0 < points < 100:
-        raise UserError(f"{option} is {points:g}: give a number of percentage points between 0 and 100.")
+    if not 0.01 <= points < 100:
+        raise UserError(f"{option} is {points:g}: give a number of percentage points from 0.01 to below 100.")
     return points / 100
 
 

@@ -25,7 +25,7 @@ Needles = Annotated[int | None, typer.Option(help="Needles per haystack.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the dataset.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="A.B=VALUE", help="Override a value of the recipe."),
+    typer.Option("--set", metavar="A.B=VALUE", help="Override a value of the recipe; see `needlework list settings`."),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -35,7 +36,9 @@ def list_(what: Annotated[str, typer.Argument(help="tasks, benchmarks, formats, 
     if what not in listings:
         raise UserError(f"there is no list of {what!r}. Known: {', '.join(listings)}, settings.")
     for name, text in listings[what].items():
-        print(f"{name:20} {text}")
+        print(
+            textwrap.fill(f"{name:20} {text}", max(60, shutil.get_terminal_size().columns), subsequent_indent=" " * 21)
+        )
 
 
 def _settings(section: type[Section], indent: str = "") -> Iterator[str]:
@@ -46,7 +49,7 @@ def _settings(section: type[Section], indent: str = "") -> Iterator[str]:
         parts = (each for each in (field.annotation, *get_args(field.annotation)) if isinstance(each, type))
         inner = next((each for each in parts if issubclass(each, Section)), None)
         # A section's help is that of the key, or else its own.
-        about = " ".join((field.description or _first_line(inner)).split())
+        about = " ".join((field.description or str(inner.__doc__).strip().split("\n\n")[0]).split())
         yield from textwrap.wrap(about, 100, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
         if inner:
             yield f"{indent}{name}:{'' if inner.model_fields else ' {}'}"

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from needlework.visible import visible
+
 PACKAGES = ("needlework", "torch", "transformers", "accelerate", "peft", "tokenizers", "numpy")
 
 
@@ -22,7 +24,7 @@ def describe() -> dict[str, str]:
     # The program's path says where it lies on this machine, which reproduces nothing.
     program = Path(sys.argv[0])
     name = ["python", "-m", program.parent.name] if program.name == "__main__.py" else [program.name]
-    return facts | {"command": shlex.join([*name, *sys.argv[1:]])}
+    return facts | {"command": visible(shlex.join([*name, *sys.argv[1:]]))}
 
 
 def _cpu() -> str:

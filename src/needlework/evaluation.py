@@ -82,8 +82,9 @@ def measure(
         # Another command may have begun or finished it while the model was loaded.
         before, done = saved(folder, settings), finished(folder)
         begin(folder, settings, before)
+        parts = ("benchmarks", "measures")
         summary: dict[str, Any] = {"model": name, "tokenizer": tokenizer, "benchmarks": {}, "measures": {}}
-        summary |= (read_object(folder / SUMMARY) or {}) | (read_object(folder / UNFINISHED) or {})
+        summary |= (read_object(folder / SUMMARY, *parts) or {}) | (read_object(folder / UNFINISHED, *parts) or {})
         for benchmark in built:
             if benchmark.name not in summary["benchmarks"] or not predictions_file(folder, benchmark.name).exists():
                 try:
@@ -153,6 +154,7 @@ def _entry(benchmark: Benchmark | General, result: Evaluation, seconds: float) -
         "prompt_tokens": sum(each.prompt_tokens for each in predictions),
         "output_tokens": sum(written) if len(written) == len(predictions) else None,
         "titles": benchmark.titles,
+        "meanings": getattr(benchmark, "meanings", {}),
         **_limit(benchmark, written),
     }
 

@@ -36,13 +36,18 @@ def saved(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
     Raises:
         RecipeError: If it holds another evaluation.
     """
-    found, asked = read_object(folder / SETTINGS), settings.get("benchmarks", {})
+    found, asked = read_object(folder / SETTINGS, "model", "benchmarks"), settings.get("benchmarks", {})
     if found is None:
         return None
     model, began = settings.get("model", {}), found.get("model", {})
     if model.get("fingerprint") and model["fingerprint"] == began.get("fingerprint"):
         # The same weights, in a folder that was moved or is named from elsewhere.
         settings = settings | {"model": model | {"name": began["name"]}}
+    elif (other := began.get("name")) != model.get("name"):
+        raise RecipeError(
+            f"{folder} holds an evaluation of {other}, not of {model.get('name')}. Give another --output, or delete "
+            f"the folder."
+        )
     shared = {name: section for name, section in found.get("benchmarks", {}).items() if name in asked}
     here = {name: section for name, section in asked.items() if name in shared}
     if differs := difference(found | {"benchmarks": shared}, settings | {"benchmarks": here}):
@@ -58,14 +63,14 @@ def forget(folder: Path) -> None:
 
 def finished(folder: Path) -> set[str] | None:
     """Return the benchmarks that were asked to the end; None where none were, or a file of one is gone."""
-    path, summary = folder / DONE, read_object(folder / SUMMARY)
+    path, summary = folder / DONE, read_object(folder / SUMMARY, "benchmarks", "measures")
     if summary is None:
         return None
     files = [predictions_file(folder, name) for name in summary.get("benchmarks", ())]
     files += [measurements_file(folder, name) for name in summary.get("measures", ())]
     if not all(file.exists() for file in (path, *files)):
         return None
-    return set(path.read_text(encoding="utf-8").split())
+    return set(path.read_text(encoding="utf-8", errors="replace").split())
 
 
 def predictions_file(folder: Path, name: str) -> Path:

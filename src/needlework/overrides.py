@@ -33,15 +33,15 @@ def apply(values: dict[str, Any], override: str) -> None:
 
 def _read(override: str, text: str) -> Any:
     # YAML takes the two halves in which JSON writes an emoji for two characters.
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         try:
             return json.loads(text, object_pairs_hook=unique_keys)
         except DataError as error:
             raise RecipeError(f"--set {override!r}: {error}.") from None
     try:
         value = plain_yaml.parse(text)
-    except ValueError:
-        raise RecipeError(f"--set {override!r}: {text!r} is not a YAML value.") from None
+    except (ValueError, RecursionError):
+        raise RecipeError(f"--set {override[:200]!r}: {text[:200]!r} is not a YAML value.") from None
     # YAML 1.1 takes 1e-4 for a string, which nobody means who does not put it in quotation marks.
     if isinstance(value, str):
         with contextlib.suppress(ValueError):

@@ -46,6 +46,11 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
     """
     progress, output = progress or Silent(), Path(output)
     processes.refuse_several()
+    with locked(output):
+        return _run(recipe, output, progress)
+
+
+def _run(recipe: Recipe, output: Path, progress: Progress) -> dict[str, Any]:
     recipe = _settle(recipe, output)
     # It is written last.
     if (output / "report.html").exists():
@@ -56,7 +61,7 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
         check_training(recipe, _renderer(recipe.model, progress), progress)
     base = recipe.model.name
     evaluate(recipe.model, recipe.evaluate, recipe.seed, output / "before", progress, base)
-    finetune(recipe, output, progress)
+    _finetune(recipe, output, progress)
     tuned = recipe.model.model_copy(update={"name": str(output / "train" / "model")})
     evaluate(tuned, recipe.evaluate, recipe.seed, output / "after", progress, base)
     comparison = write_comparison(output / "before", output / "after", output)
@@ -96,7 +101,7 @@ def evaluate(
     progress, folder, asking = progress or Silent(), Path(folder), asking or backends.Asking()
     if asking.backend != "hf":
         refuse_weights(benchmarks, asking.backend)
-    if model.precision == "auto" and (saved := read_object(folder / "settings.json")):
+    if model.precision == "auto" and (saved := read_object(folder / "settings.json", "model")):
         # Settled when the evaluation began: one in two precisions would mean nothing.
         # A server's answers have none, and `measure` refuses their folder.
         model = model.model_copy(update={"precision": saved.get("model", {}).get("precision", "auto")})
@@ -135,10 +140,16 @@ def finetune(recipe: Recipe, output: str | os.PathLike[str], progress: Progress 
     Raises:
         UserError: If the recipe, the model or the folder is not usable; says why.
     """
+    progress, output = (progress if processes.is_first() else None) or Silent(), Path(output)
+    with ExitStack() as held:
+        # Another training here would change the recipe, and take these checkpoints for remains of a kill.
+        processes.first(lambda: held.enter_context(locked(output)))
+        return _finetune(recipe, output, progress)
+
+
+def _finetune(recipe: Recipe, output: Path, progress: Progress) -> Path:
     from needlework import card
 
-    progress = (progress if processes.is_first() else None) or Silent()
-    output = Path(output)
     folder = output / "train"
     recipe = processes.first(lambda: _settle(recipe, output))
     if (folder / "summary.json").exists():
@@ -167,9 +178,7 @@ def finetune(recipe: Recipe, output: str | os.PathLike[str], progress: Progress 
     progress.say(f"  {supervised(renderer.pack(data[0]), renderer)}")
     # Under autocast the weights stay fp32, so that small updates are not rounded away. The trainer places them.
     model = load_model(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code, place=False)
-    with ExitStack() as held, progress.bar("  train") as update:
-        # Two trainings would take each other's checkpoints for remains of a kill.
-        processes.first(lambda: held.enter_context(locked(folder)))
+    with progress.bar("  train") as update:
         update(steps_done(folder / "checkpoints"), steps)
 
         def show(row: dict[str, Any]) -> None:
@@ -214,6 +223,11 @@ def _settle(recipe: Recipe, output: Path) -> Recipe:
     from needlework.own_data import pin
 
     path = output / "recipe.yaml"
+    if not path.exists() and (train := output / "train").is_dir() and any(train.iterdir()):
+        raise RecipeError(
+            f"{train} holds files that Needlework did not write, or that lost their recipe.yaml. A training would "
+            f"replace them: give another --output."
+        )
     # Before any stage has begun, a recipe with a mistake may be corrected in place.
     if path.exists() and any((output / stage).exists() for stage in ("before", "train", "after")):
         saved = recipes.load(path)

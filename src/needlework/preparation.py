@@ -64,7 +64,6 @@ def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> No
             f"the recipe finetunes {recipe.hosted.model} at a host: use `needlework hosted submit`. To finetune "
             f"{recipe.model.name} here instead, set hosted.model=null."
         )
-    _check_separate(recipe)
     processes.share(recipe.train.batch_size)
     config = load_config(recipe.model.name, trust_remote_code=recipe.model.trust_remote_code)
     check(config)
@@ -86,6 +85,7 @@ def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> No
     for haystacks in training_data(recipe, renderer):
         if haystacks:
             haystacks.largest()
+    _check_separate(recipe)
 
 
 def _check_separate(recipe: Recipe) -> None:

@@ -67,9 +67,10 @@ class Terminal:
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("elapsed,"),
             # Steps differ in length, so the speed is taken over a long stretch.
             Remaining(),
+            TextColumn("left"),
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=self.console, speed_estimate_period=120) as progress:

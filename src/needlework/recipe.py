@@ -109,17 +109,17 @@ class Train(Section):
     """Peak learning rate of AdamW; the paper uses 5e-6 for Mistral-7B."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """Learning rate schedule after warm-up; the paper does not say."""
-    warmup_steps: int = Field(0, ge=0)
+    warmup_steps: int = Field(0, ge=0, le=10**6)
     """Steps over which the learning rate rises from 0."""
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(16, ge=1, le=10**6)
     """Haystacks (packed rows) per global batch, split across processes; the paper uses 16."""
-    epochs: int = Field(2, ge=1)
+    epochs: int = Field(2, ge=1, le=10**4)
     """Passes over the haystacks; the paper uses 2."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time, or half if most is frozen."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Maximum gradient norm; larger gradients are clipped."""
-    checkpoint_steps: int = Field(10, ge=1)
+    checkpoint_steps: int = Field(10, ge=1, le=10**6)
     """Steps between checkpoints, from which interrupted training resumes."""
     check: Check | None = None
     """A check on held-out haystacks; none by default, which keeps the model of the last step."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import threading
@@ -24,6 +23,8 @@ RETRIES = 6
 """Of a call that may be repeated: half a minute in all, longer where the server says when to come back."""
 TIMEOUT = 120.0
 """Seconds without a byte from the server."""
+SHORTEST = 16
+"""Fewest characters of a key that is a secret."""
 NO_KEY = "no-key-was-given"
 """What is sent as the key where there is none."""
 
@@ -116,7 +117,8 @@ def explained(client: OpenAI) -> Iterator[None]:
         ) from None
     except APIStatusError as error:
         raise _of_status(error, name, client) from None
-    except (OpenAIError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OpenAIError, ValueError, RecursionError) as error:
+        # JSON that is none, nested too deeply, or has a number of more digits than Python reads.
         raise malformed(client, _clean(str(error), client)) from None
 
 
@@ -172,8 +174,15 @@ def _wait(error: APIStatusError) -> float:
 
 def _clean(text: str, client: OpenAI) -> str:
     # What a server says is written to terminals.
-    text = "".join(each if each.isprintable() else " " for each in text.replace(client.api_key, "[key]"))
+    text = "".join(each if each.isprintable() else " " for each in without_key(text, client))
     return " ".join(text.split())[:300]
+
+
+def without_key(text: str, client: OpenAI) -> str:
+    """Return what a server says without the key, whole or cut off, which some repeat in their errors."""
+    key = client.api_key
+    # A shorter one is a placeholder such as EMPTY, which may well be a word of an answer.
+    return re.sub(rf"{re.escape(key[:12])}\S*", "[key]", text) if len(key) >= SHORTEST else text
 
 
 class Pace:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from needlework.errors import RecipeError
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 2, 200, 200
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -50,7 +54,7 @@ def validate(kind: type[Kind], values: dict[str, Any], what: str) -> Kind:
             places = [each["loc"] for each in error.errors() if each["loc"][:-1] == first["loc"][:-1]]
             path = ".".join(map(str, first["loc"][:-1]))
             wanted = given + len(places)
-            raise RecipeError(f"{path} is {first['input']!r}: give {wanted} values, not {given}.") from None
+            raise RecipeError(f"{path} is {_BRIEF.repr(first['input'])}: give {wanted} values, not {given}.") from None
         if first["type"] == "missing":
             raise RecipeError(f"{what} lacks the key {path!r}.") from None
         if first["type"] == "extra_forbidden":
@@ -63,7 +67,7 @@ def validate(kind: type[Kind], values: dict[str, Any], what: str) -> Kind:
             message = "give keys and values, or {} for the defaults"
         # A whole section in front of the message would hide it.
         is_section = first["type"] == "value_error" and isinstance(first["input"], dict)
-        start = path if is_section else f"{path} is {first['input']!r}"
+        start = path if is_section else f"{path} is {_BRIEF.repr(first['input'])}"
         raise RecipeError(f"{start}: {message}.") from None
 
 

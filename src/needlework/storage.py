@@ -61,8 +61,12 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def read_object(path: Path) -> dict[str, Any] | None:
+def read_object(path: Path, *objects: str) -> dict[str, Any] | None:
     """Return the object of JSON in a file; None if there is no file.
+
+    Args:
+        path: The file.
+        objects: Keys that hold objects themselves, where they are there.
 
     Raises:
         DataError: If it is damaged.
@@ -71,10 +75,10 @@ def read_object(path: Path) -> dict[str, Any] | None:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
-    if not isinstance(value, dict):
-        raise DataError(f"{path} is damaged: it is not a JSON object. Give another folder, or delete that one.")
+    if not isinstance(value, dict) or not all(isinstance(value.get(key, {}), dict) for key in objects):
+        raise DataError(f"{path} is damaged: it is not a JSON object of ours. Give another folder, or delete that one.")
     return value
 
 
@@ -100,8 +104,9 @@ def checksum(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}.") from None
+    except (OSError, ValueError) as error:
+        # A path that holds a null byte is none.
+        raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from None
 
 
 def difference(saved: Any, given: Any, path: str = "") -> str:

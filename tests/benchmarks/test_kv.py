@@ -68,6 +68,9 @@ def test_a_file_takes_the_place_of_a_task(fit: Fit, tmp_path: Path) -> None:
         ("{4548: 1475, 9205: 9318}", False, False),  # a listing finds nothing by accident
         ("Dictionary [2] {9205: 9318, 4548: 1475}", False, False),  # nor does the first dictionary, copied
         ("Dictionary [2] has 9205: 9318", False, False),  # which cannot be told from this
+        ("The value of key 9205 in Dictionary [2] is 9318.", True, True),
+        ("Key 9205 is in dictionary 3 and its value is 9,318.", True, False),
+        ("9205: Dictionary [2]", False, False),
         ("I do not know.", False, False),
         ("9205", False, False),
     ],
@@ -81,6 +84,7 @@ def test_the_first_numbers_after_the_key_count(output: str, value: bool, whole: 
     [
         (SUBKEYS.answer, True, True),
         ("(141, 623, 616): 5617, Dictionary [6]", True, True),
+        ("The key is (141, 623, 616), in Dictionary [6], with the value 5617.", True, True),
         (SUBKEYS.answer.replace("(141, 623, 616)", "(616, 141, 623)"), True, False),  # the key is in another order
         (SUBKEYS.answer.replace("[6]", "[5]"), True, False),
         (SUBKEYS.answer.replace("5617", "5618"), False, False),

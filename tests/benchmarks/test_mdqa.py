@@ -172,7 +172,7 @@ def test_it_depends_on_the_seed_alone() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"positions": (1, 6)}, "position 6 lies outside the 5 documents"),
+        ({"positions": (1, 6)}, "positions has 6, but evaluate.mdqa.documents is 5"),
         ({"paragraphs": 5000}, "mdqa has 11.. paragraphs in the eval half with questions and 4 documents"),
         ({"documents": 1200}, "mdqa has 1184 paragraphs, fewer than the 1200 documents"),
         ({"positions": None}, "positions=null needs an N-document file"),

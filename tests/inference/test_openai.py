@@ -114,6 +114,12 @@ def test_an_answer_is_cut_where_scoring_reads_no_further(service: Service, clien
     assert answer == Answer("one", prompt_tokens=10, output_tokens=2)
 
 
+def test_a_key_that_a_server_repeats_is_no_part_of_the_answer(service: Service, client: Any) -> None:
+    service.reply = lambda body: f"Authorization: Bearer {KEY}"
+    (answer,) = OpenAIBackend(client, "m").answer(asks(1), max_new_tokens=9, stop=None)
+    assert answer.output == "Authorization: Bearer [key]"
+
+
 def test_an_answer_without_text_is_empty(service: Service, client: Any) -> None:
     service.faults["chat"].append(Fault(200, CHAT.replace('"a"', "null")))
     (answer,) = OpenAIBackend(client, "m").answer(asks(1), max_new_tokens=9, stop=None)
@@ -121,6 +127,8 @@ def test_an_answer_without_text_is_empty(service: Service, client: Any) -> None:
 
 
 MALFORMED_ANSWERS = [
+    "[" * 100_000,
+    CHAT.replace("7", "7" * 5000),
     *("{}", '{"choices": []}', '{"choices": [{"message": "a"}]}', "[", "<html>"),
     *(CHAT.replace("7", "null"), CHAT.replace('"a"', "5")),
 ]

@@ -12,7 +12,7 @@ from rich.console import Console
 from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import DataError, ModelError
 from needlework.looking import inspection
-from needlework.looking.inspection import Inspection, inspect, table
+from needlework.looking.inspection import Inspection, _histogram, inspect, table
 from needlework.models.chat import Renderer
 from tests.looking.conftest import MAX_TOKENS, chats, encoded, finish, messages
 
@@ -129,3 +129,9 @@ def test_a_manifest_whose_settings_are_of_other_kinds_is_refused(
     (export / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match=r"manifest\.json is damaged: its settings h.* Generate the dataset again"):
         look(export, data)
+
+
+def test_each_depth_is_in_its_own_tenth() -> None:
+    grid = _histogram([place / 10 for place in range(11)])
+    shares = list(grid.columns[1].cells)
+    assert shares == ["9.1 %"] * 9 + ["18.2 %"]

@@ -143,7 +143,7 @@ def test_a_page_of_several_runs_compares_each_with_the_first(run: Path, browser:
     ]
     assert "but lowered multi-document QA" in said[1]
     rows = browser.run("[...document.querySelectorAll('section:first-of-type td:first-child')].map(e => e.textContent)")
-    assert rows[:2] == ["Key-value retrievaldemo (finetuned)", "Key-value retrievalorg/third"]
+    assert rows[:2] == ["Key-value retrievalkvdemo (finetuned)", "Key-value retrievalkvorg/third"]
     assert len(rows) == 7
 
 
@@ -166,6 +166,15 @@ def test_what_was_left_out_or_answered_in_another_way_is_said(run: Path, browser
     marks = browser.run("""[...document.querySelectorAll('#needles .marks')].map(each => each.textContent)""")
     assert (len(marks), marks[-1][0], marks[9][1]) == (12, "\u2013", "\u2013")
     assert browser.complaints() == []
+
+
+def test_what_counts_as_a_hit_is_said(run: Path, browser: Browser) -> None:
+    numbers = demo()
+    numbers["benchmarks"]["kv"]["meaning"] = "the first <b>number</b> is right"
+    dump(numbers, run / "comparison.json")
+    browser.open(page_of(run), 1280)
+    said = browser.run("document.querySelector('section').textContent")
+    assert "What counts as a hit: Key-value retrieval, the first <b>number</b> is right." in " ".join(said.split())
 
 
 def test_adjusted_p_is_shown_where_the_comparison_has_it(run: Path, browser: Browser) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import LlamaForCausalLM
@@ -14,6 +15,7 @@ from needlework.errors import UserError
 from needlework.train.checkpoints import (
     check_disk,
     full_disk_explained,
+    keep_only,
     last_complete,
     load_optimizer,
     load_weights,
@@ -42,6 +44,26 @@ def test_the_last_is_by_number_and_complete(tmp_path: Path) -> None:
     assert steps_done(tmp_path) == 10
     assert last_complete(tmp_path) == last
     assert not cut_off.exists()
+
+
+def test_a_copy_that_a_user_put_there_is_left_alone(tmp_path: Path) -> None:
+    last = checkpoint(tmp_path, 4)
+    copied = tmp_path / "checkpoint-best"
+    shutil.copytree(last, copied)
+    (copied / "complete").unlink()
+    assert (last_complete(tmp_path), steps_done(tmp_path)) == (last, 4)
+    keep_only(tmp_path, {6})
+    assert [each.name for each in tmp_path.iterdir()] == ["checkpoint-best"]
+
+
+@pytest.mark.parametrize("name", ["trained.safetensors", "schedule.json", "rng_state.pth"])
+@pytest.mark.parametrize("content", [b"", b'{"a": 1'])
+def test_a_damaged_checkpoint_is_named_and_kept(tmp_path: Path, name: str, content: bytes) -> None:
+    folder = checkpoint(tmp_path, 4)
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name} is damaged\. Delete the folder {folder}"):
+        last_complete(tmp_path)
+    assert folder.exists()
 
 
 def test_there_may_be_none(tmp_path: Path) -> None:
@@ -104,6 +126,11 @@ def test_a_disk_without_room_is_foreseen(
 def test_a_full_disk_is_one_sentence(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match="is full"), full_disk_explained(tmp_path):
         raise RuntimeError(text)
+
+
+def test_a_file_that_may_not_be_so_large_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot write to .*File too large"), full_disk_explained(tmp_path):
+        raise SafetensorError("I/O error: File too large (os error 27)")
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:

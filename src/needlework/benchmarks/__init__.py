@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from needlework.haystack import Haystack, Needle
 from needlework.tasks.draft import Draft
@@ -26,9 +26,11 @@ class Benchmark:
     haystacks: Sequence[Haystack]
     score: Score
     titles: dict[str, str]
-    """What each score means, for tables and charts."""
+    """What each score is called in tables and charts."""
     max_new_tokens: int
     stop: str | None = None
     """Generation may end where this appears, because scoring reads no further."""
     places: dict[str, str] | None = None
     """The tabulated gold position of each needle by id, where positions are compared."""
+    meanings: dict[str, str] = field(default_factory=dict)
+    """What counts as a hit of each score, as the end of a sentence."""

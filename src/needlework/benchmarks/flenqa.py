@@ -1,8 +1,8 @@
 """FLenQA (Levy et al., Same Task, More Tokens, arXiv 2402.14848): does reasoning over two facts survive more text?
 
 A question whose answer, True or False, takes two facts is asked with more and more padding around them, which says
-nothing about what is asked. Prompts and scoring are the authors'; the one difference is that text and question are
-separated by a blank line, as in every haystack, and theirs by a newline.
+nothing about what is asked. Prompts and scoring are the authors', but for the space around the text: a blank line is
+before and after it, as in every haystack, where theirs have newlines, and in RuleTaker a space before it.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ STEP_BY_STEP = {
 }
 """The same with chain of thought."""
 
+MEANINGS = {"correct": "the last “true” or “false” is the right one", "answered": "there is one of them"}
+
 # Samples and padding must not be those of other benchmarks' draws, whatever the seeds.
 STREAM = 2_402_148
 TASKS, PADDINGS = tuple(PROMPTS), ("same", "books")
@@ -118,7 +120,7 @@ def build(
     title = "FLenQA, step by step" if chain_of_thought else "FLenQA"
     titles = {"correct": title, "answered": f"{title}, answered at all"}
     scored = score_officially if official_normalization else score
-    return Benchmark("flenqa", haystacks, scored, titles, max_new_tokens, places=places)
+    return Benchmark("flenqa", haystacks, scored, titles, max_new_tokens, places=places, meanings=MEANINGS)
 
 
 def _fitted(

@@ -38,8 +38,12 @@ def build(*, questions: int, half: Half, seed: int) -> Benchmark:
         asked = QUESTION.format(question=row["question"])
         needle = Needle(id, id, asked, row["answer"], (row["answer"],), position=0)
         made.append(Haystack(id, "grounding", PREAMBLE, (f"Context: {row['context']}",), (needle,)))
+    meanings = {
+        "context": "the first line of the answer holds what the context says",
+        "memory": "it holds what is true elsewhere; less is better",
+    }
     titles = {"context": "Answers from a context that contradicts memory", "memory": "Answers from memory instead"}
-    return Benchmark("grounding", made, score, titles, MAX_NEW_TOKENS, stop="\n")
+    return Benchmark("grounding", made, score, titles, MAX_NEW_TOKENS, stop="\n", meanings=meanings)
 
 
 def score(needle: Needle, output: str) -> dict[str, bool]:

@@ -34,8 +34,12 @@ def build(*, facts: int, half: Half, seed: int) -> Benchmark:
         row, id = rows[index], f"knowledge/{index}"
         needle = Needle(id, id, row["prompt"], row["accepted"][0], tuple(row["accepted"]), position=-1)
         made.append(Haystack(id, "knowledge", PREAMBLE, (), (needle,)))
+    meanings = {
+        "contained": "the first line of the answer holds the fact",
+        "exact": "it is the fact and nothing else, or the sentence completed by it",
+    }
     titles = {"contained": "Closed-book facts", "exact": "Closed-book facts, exact"}
-    return Benchmark("knowledge", made, score, titles, MAX_NEW_TOKENS, stop="\n")
+    return Benchmark("knowledge", made, score, titles, MAX_NEW_TOKENS, stop="\n", meanings=meanings)
 
 
 def score(needle: Needle, output: str) -> dict[str, bool]:

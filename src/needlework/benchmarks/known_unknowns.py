@@ -30,12 +30,17 @@ def build() -> Benchmark:
             items = tuple(f"Choice: {choice}" for choice in choices)
             made.append(Haystack(needle.id, "known_unknowns", PREAMBLE, items, (needle,)))
     places = {needle.id: str(needle.position + 1) for haystack in made for needle in haystack.needles}
+    meanings = {
+        "right": "the answer holds the right choice and not the other",
+        "invented": "it holds only the wrong one of a question that nobody can answer; less is better",
+        "withheld": "it holds only “unknown” of a question that has an answer; less is better",
+    }
     titles = {
         "right": "Known and unknown questions",
         "invented": "Invented an answer that nobody knows",
         "withheld": "Withheld an answer that is known",
     }
-    return Benchmark("known_unknowns", made, score, titles, MAX_NEW_TOKENS, stop="\n", places=places)
+    return Benchmark("known_unknowns", made, score, titles, MAX_NEW_TOKENS, stop="\n", places=places, meanings=meanings)
 
 
 def score(needle: Needle, output: str) -> dict[str, bool]:

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from needlework.benchmarks import Benchmark, Fit, Score, uuids
-from needlework.benchmarks.scoring import numbers
+from needlework.benchmarks.scoring import without_separators
 from needlework.haystack import Haystack, Needle
 from needlework.tasks import make_task
 from needlework.tasks.draft import Draft
@@ -68,15 +68,16 @@ def build(
             made.append(haystack)
             places |= {needle.id: f"{depth:.0%}" for needle, depth in zip(haystack.needles, depths, strict=True)}
     form = FORMS[task]
-    return Benchmark("kv", made, form.score, form.titles, form.max_new_tokens, places=places)
+    return Benchmark("kv", made, form.score, form.titles, form.max_new_tokens, places=places, meanings=form.meanings)
 
 
 def score(needle: Needle, output: str) -> dict[str, bool]:
     """Score the value, and the value with its dictionary, by the first numbers after the key.
 
     The first number that is not the key itself counts as the value, the next as the dictionary: an output that
-    lists a whole dictionary does not find the value by accident. One that names the dictionary first misses, too,
-    because it may be the beginning of such a list. 5,921 is read as one number and as two.
+    lists a whole dictionary does not find the value by accident. One that begins with the dictionary misses, too,
+    because it may be the beginning of such a list; between key and value it may stand. 5,921 is read as one number and
+    as two.
     """
     key, value, name = re.findall(r"\d+", needle.answer)
 
@@ -84,7 +85,7 @@ def score(needle: Needle, output: str) -> dict[str, bool]:
         after = [*dropwhile(key.__eq__, said)]
         return {"value": after[:1] == [value], "whole": after[:2] == [value, name]}
 
-    return _either(found, output)
+    return _either(found, output, (key,))
 
 
 def score_subkeys(needle: Needle, output: str) -> dict[str, bool]:
@@ -101,13 +102,23 @@ def score_subkeys(needle: Needle, output: str) -> dict[str, bool]:
         whole = said[:named][-len(key) :] == key and said[named : named + 2] == [value, name]
         return {"value": said[named : named + 1] == [value], "whole": whole}
 
-    return _either(found, output)
+    return _either(found, output, key)
 
 
-def _either(found: Callable[[list[str]], dict[str, bool]], output: str) -> dict[str, bool]:
+def _either(found: Callable[[list[str]], dict[str, bool]], output: str, key: Sequence[str]) -> dict[str, bool]:
     """Score the numbers of an output, read without thousands separators and with them."""
-    plain, separated = found(re.findall(r"\d+", output)), found(numbers(output))
+    plain, separated = found(_said(output, key)), found(_said(without_separators(output), key))
     return {name: hit or separated[name] for name, hit in plain.items()}
+
+
+def _said(output: str, key: Sequence[str]) -> list[str]:
+    """Return the numbers of an output; a dictionary that it names between key and value stands behind the value."""
+    named = re.findall(r"(dictionary \[?)?(\d+)", output, re.IGNORECASE)
+    said = [number for _, number in named]
+    first = next((index for index, number in enumerate(said) if number not in key), len(said))
+    if 0 < first < len(said) - 1 and named[first][0]:
+        said[first : first + 2] = reversed(said[first : first + 2])
+    return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +128,19 @@ class Form:
     score: Score
     titles: dict[str, str]
     max_new_tokens: int
+    meanings: dict[str, str]
 
+
+MEANINGS = {
+    "value": "the first number after the key is its value",
+    "whole": "the value is right, and so are the key and the dictionary it is in",
+}
 
 FORMS: dict[Kind, Form] = {
     # The whole answer takes 26 tokens where every digit is one, and 66 with the subkeys, named twice.
-    "simple_dict": Form(score, {"value": "Key-value retrieval", "whole": "Key-value, whole answer"}, 32),
-    "multi_subkey": Form(score_subkeys, {"value": "Multi-subkey retrieval", "whole": "Multi-subkey, whole answer"}, 80),
-    "uuid": Form(uuids.score, uuids.TITLES, uuids.MAX_NEW_TOKENS),
+    "simple_dict": Form(score, {"value": "Key-value retrieval", "whole": "Key-value, whole answer"}, 32, MEANINGS),
+    "multi_subkey": Form(
+        score_subkeys, {"value": "Multi-subkey retrieval", "whole": "Multi-subkey, whole answer"}, 80, MEANINGS
+    ),
+    "uuid": Form(uuids.score, uuids.TITLES, uuids.MAX_NEW_TOKENS, uuids.MEANINGS),
 }

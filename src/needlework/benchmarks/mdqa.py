@@ -26,6 +26,8 @@ from needlework.tasks.mdqa import OPENING, PREAMBLE, QUESTION, document
 Line = Callable[[int, Passage], str]
 """From a number and a document to its line."""
 
+MEANINGS = {"contained": "the first line of the answer holds an accepted one"}
+
 
 def build(
     *,
@@ -64,7 +66,10 @@ def build(
             malformed.
     """
     if outside := [] if lengths else [each for each in positions or () if not 1 <= each <= documents]:
-        raise UserError(f"mdqa position {outside[0]} lies outside the {documents} documents.")
+        raise UserError(
+            f"evaluate.mdqa.positions has {outside[0]}, but evaluate.mdqa.documents is {documents}. Lower the one or "
+            f"raise the other."
+        )
     found = cases(
         file=file,
         documents=None if lengths else documents,
@@ -84,7 +89,7 @@ def build(
     title = "QA over documents" if lengths else f"QA over {documents} documents"
     titles = {"contained": title if distractors == "random" else f"{title}, relevant distractors"}
     haystacks = [haystack for _, haystack in made]
-    return Benchmark("mdqa", haystacks, score, titles, max_new_tokens, stop="\n", places=places)
+    return Benchmark("mdqa", haystacks, score, titles, max_new_tokens, stop="\n", places=places, meanings=MEANINGS)
 
 
 def controls(benchmark: Benchmark) -> list[Benchmark]:
@@ -108,10 +113,10 @@ def controls(benchmark: Benchmark) -> list[Benchmark]:
             needles = tuple(replace(each, id=f"{each.group}/{name}", position=position) for each in haystack.needles)
             shared = {"cluster": haystack.meta["cluster"]}
             made.append(Haystack(f"{haystack.id}/{name}", "mdqa", preamble, items, needles, shared))
-    tokens = benchmark.max_new_tokens
+    asked_of = {"closed_book": ("QA, closed book", closed_book), "oracle": ("QA, gold document alone", oracle)}
     return [
-        Benchmark("mdqa_closed_book", closed_book, score, {"contained": "QA, closed book"}, tokens, benchmark.stop),
-        Benchmark("mdqa_oracle", oracle, score, {"contained": "QA, gold document alone"}, tokens, benchmark.stop),
+        replace(benchmark, name=f"mdqa_{name}", haystacks=haystacks, titles={"contained": title}, places=None)
+        for name, (title, haystacks) in asked_of.items()
     ]
 
 

@@ -30,6 +30,8 @@ TITLES: dict[Kind, dict[str, str]] = {
     "multi_value": {"code": "Each of several values in prose", "all": "All of several values in prose"},
 }
 
+MEANINGS = {"code": "the first number, other than the locker's, is a code of it", "all": "all its codes are given"}
+
 
 def build(
     *, kind: Kind, lengths: Sequence[int], depths: Sequence[float], haystacks: int, seed: int, fit: Fit
@@ -67,7 +69,15 @@ def build(
                 places |= {needle.id: f"{depth:.0%}" for needle, depth in zip(haystack.needles, each, strict=True)}
     # A code and what stands before it takes up to eight tokens.
     tokens = 32 + 8 * len(together[0])
-    return Benchmark("niah", made, score_all if kind == "multi_value" else score, TITLES[kind], tokens, places=places)
+    return Benchmark(
+        "niah",
+        made,
+        score_all if kind == "multi_value" else score,
+        TITLES[kind],
+        tokens,
+        places=places,
+        meanings=MEANINGS,
+    )
 
 
 def score(needle: Needle, output: str) -> dict[str, bool]:

@@ -15,6 +15,7 @@ from needlework.haystack import Haystack, Needle, read_named
 from needlework.matching import normalize
 
 TITLES = {"contained": "Own haystacks", "exact": "Own haystacks, exact"}
+MEANINGS = {"contained": "the output holds an accepted answer", "exact": "it is one and nothing else"}
 
 VARIED = "'-\N{MODIFIER LETTER APOSTROPHE}"
 """Marks that texts write in several forms, as in 2019-2021: with one of these, or with a typographic one."""
@@ -45,7 +46,7 @@ def build(*, file: str, haystacks: int | None, max_new_tokens: int, seed: int) -
         chosen = np.random.default_rng(seed).permutation(len(found))[:haystacks]
         found = [found[index] for index in sorted(chosen.tolist())]
     places = {needle.id: place(each, needle) for each in found for needle in each.needles}
-    return Benchmark("own", found, score, TITLES, max_new_tokens, places=places)
+    return Benchmark("own", found, score, TITLES, max_new_tokens, places=places, meanings=MEANINGS)
 
 
 def score(needle: Needle, output: str) -> dict[str, bool]:

@@ -26,6 +26,7 @@ QUESTION = 'Key: "{key}"\nCorresponding value:'
 # The object's braces and the line above it are parts of the first and the last item, so that items are pairs.
 FIRST, OPENING, CLOSING, LAST = 'JSON data:\n{"', ' "', '",', '"}'
 TITLES = {"value": "Key-value retrieval, UUIDs"}
+MEANINGS = {"value": "the value stands anywhere in the answer"}
 MAX_NEW_TOKENS = 100  # as the official scripts
 
 
@@ -79,7 +80,7 @@ def from_file(source: str, depths: Sequence[float], haystacks: int, seed: int) -
             (needle,) = haystack.needles
             made.append(replace(haystack, needles=(replace(needle, group=f"kv/{row.line}"),)))
             places[needle.id] = f"{depth:.0%}"
-    return Benchmark("kv", made, score, TITLES, MAX_NEW_TOKENS, places=places)
+    return Benchmark("kv", made, score, TITLES, MAX_NEW_TOKENS, places=places, meanings=MEANINGS)
 
 
 def score(needle: Needle, output: str) -> dict[str, bool]:

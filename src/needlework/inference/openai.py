@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from needlework.inference.backend import Answer, Ask, TooLongError
-from needlework.remote import ContextError, MalformedError, Pace, RemoteError, explained, malformed
+from needlework.remote import ContextError, MalformedError, Pace, RemoteError, explained, malformed, without_key
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -126,6 +126,10 @@ class OpenAIBackend:
             if not isinstance(output, str | None):
                 raise TypeError
             written = usage.get("completion_tokens")
-            return Answer(output or "", int(usage["prompt_tokens"]), None if written is None else int(written))
+            return Answer(
+                without_key(output or "", self.client),
+                int(usage["prompt_tokens"]),
+                None if written is None else int(written),
+            )
         except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError):
             raise malformed(self.client, "no text or no count of tokens") from None

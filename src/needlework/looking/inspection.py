@@ -8,6 +8,7 @@ their rows in the files, or nothing is concluded from them.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,7 +276,9 @@ def _histogram(depths: list[float]) -> Table:
     """Return a bar for each tenth of the depth range."""
     from rich.table import Table
 
-    counts, edges = np.histogram(depths, BINS, (0, 1))
+    # Not by `np.histogram`, whose edges such as 0.3 are rounded to the wrong side of some depths.
+    tenths = [min(BINS - 1, math.floor(round(BINS * depth, 9))) for depth in depths]
+    counts, edges = np.bincount(tenths, minlength=BINS), np.linspace(0, 1, BINS + 1)
     grid = Table.grid(padding=(0, 2, 0, 0))
     for _ in range(2):
         grid.add_column(justify="right", no_wrap=True)

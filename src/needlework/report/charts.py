@@ -167,7 +167,7 @@ def _map(cells: list[dict[str, Any]], lengths: list[str], places: list[str], tit
         if change
         else alt.Scale(domain=[0, 1], range=SHADES, interpolate="lab")
     )
-    dark = "datum.value > 0.35 || datum.value < -0.35" if change else "datum.value > 0.5"
+    dark = "datum.value > 0.35 || datum.value < -0.35" if change else "datum.value > 0.7"
     ink = alt.condition(dark, alt.value("#ffffff"), alt.value("#1d2733"))
     # A change is in points, so it has a sign and no percent sign.
     shown = base.transform_calculate(shown="format(100 * datum.value, '+.0f')") if change else base
@@ -188,8 +188,15 @@ def kept(name: str, title: str, counts: Mapping[str, Mapping[str, int]]) -> Figu
 
     # Room to the right of the longest bar for its number.
     room = alt.Scale(domain=[0, 1.2 * max(1, *(count for each in counts.values() for count in each.values()))])
-    changed = "datum.fate == 'lost' || datum.fate == 'gained'"
-    moved = alt.condition(changed, alt.value(AFTER), alt.value(BEFORE))
+    shades = {"lost": CHANGES[0], "gained": CHANGES[-1]}
+    moved = alt.Color(
+        "fate:N",
+        scale=alt.Scale(
+            domain=[*next(iter(counts.values()))],
+            range=[shades.get(each, BEFORE) for each in next(iter(counts.values()))],
+        ),
+        legend=None,
+    )
     panels = []
     for label, fates in counts.items():
         values = [{"fate": fate, "questions": count} for fate, count in fates.items()]

@@ -69,6 +69,7 @@ def _compare(before: Path, after: Path) -> dict[str, Any]:
             outcomes = _outcomes(pairs, score if number else "", f"{name} of {before} or {after}")
             benchmarks[name if number == 0 else f"{name}.{score}"] = {
                 "title": title,
+                "meaning": entries[1].get("meanings", {}).get(score, ""),
                 **({"skipped": too_long} if any(too_long.values()) else {}),
                 **({"unlike": unlike} if unlike else {}),
                 **({"cut": dict.fromkeys(SIDES, 0.0) | cut, "limit": entries[0]["max_new_tokens"]} if cut else {}),

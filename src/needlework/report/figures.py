@@ -95,16 +95,23 @@ def numbers(run: Run) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+SHAPES = {
+    "middle_dip": "How far the middle lies below the two ends (middle dip)",
+    "primacy": "how far the last position lies below the first (primacy)",
+}
+
+
 def shapes(run: Run) -> dict[str, list[str]]:
     """Return how accuracy depends on the position, in a sentence for each run, by the figure's name."""
     return {
         f"positions-{name}": [
             (f"{side.label}: " if len(run.sides) > 1 else "")
             + "; ".join(
-                f"{called} {text.points(row['before'])} before, {text.points(row['after'])} after, "
+                f"{called}: {text.points(row['before'])} points before, {text.points(row['after'])} after, "
                 f"change {text.points(row['change'])} ({text.points(row['low'])} to {text.points(row['high'])})"
-                for key, called in (("middle_dip", "Middle dip"), ("primacy", "primacy"))
-                if (row := side.benchmarks[name].get(key))
+                for key, called in SHAPES.items()
+                # Of so few contexts nothing can be said.
+                if (row := side.benchmarks[name].get(key)) and row["high"] - row["low"] < 4
             )
             for side in run.sides
             if "primacy" in side.benchmarks.get(name, {})

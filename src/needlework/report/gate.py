@@ -15,7 +15,7 @@ from needlework.report.runs import runs_of
 from needlework.report.text import Row, as_gain, is_fault, is_kept, is_part, points
 
 EXIT_CODES: dict[Judgement, int] = {"no harm": 0, "harm": 1, "too few": 3}
-"""Of the command; 2 is a mistake of the user's, as everywhere."""
+"""Exit codes of `needlework gate`; 2 is a user error, as in every command."""
 
 TOO_SMALL = "known_unknowns"
 """Has 46 questions and cannot have more: at a margin of 2 points they decide nothing, so it is judged where named."""
@@ -23,7 +23,7 @@ TOO_SMALL = "known_unknowns"
 SIZES = {"knowledge": "evaluate.knowledge.facts", "grounding": "evaluate.grounding.questions"}
 """The settings by which benchmarks have more questions."""
 
-_READ = ("n", "clusters", "change", "low", "high", "discordant", "design_effect")
+_READ = ("n", "clusters", "before", "change", "low", "high", "discordant", "design_effect")
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,19 @@ def _judged(start: str, name: str, row: Row, margin: float) -> Finding:
         "too few": f"too few to tell: a {loss} of {limit} is neither ruled out nor shown",
     }[judgement]
     span = f"{points(row['low'])} to {points(row['high'])}"
-    numbers = f"change {points(row['change'])} points, 95 % interval {span}, n = {row['n']:,}"
+    numbers = f"change {points(row['change'])} points, 95 % interval {span}, n = {row['n']:,}; {_turned(name, row)}"
     advice = _advice(name, gain, loss, margin) if judgement == "too few" else ""
+    if judgement == "no harm" and gain["low"] > 0:
+        advice = " It is judged by the balance. Nothing taught what rose, so look at what was lost (in the report)."
     return Finding(judgement, f"{start}{name}: {said} ({numbers}).{advice}")
+
+
+def _turned(name: str, row: Row) -> str:
+    """Say how many answers turned, which the balance of a change hides."""
+    fell, rose = (round(row["n"] * (row["discordant"] + sign * row["change"]) / 2) for sign in (-1, 1))
+    if is_fault(name):
+        return f"{rose:,} newly at fault, {fell:,} no longer"
+    return f"{fell:,} of {round(row['n'] * row['before']):,} hits lost, {rose:,} gained"
 
 
 def _advice(name: str, row: Row, loss: str, margin: float) -> str:

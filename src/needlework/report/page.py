@@ -94,6 +94,7 @@ def render(run: Run, drawn: Sequence[Figure], measures: Sequence[figures.Measure
         held=MOST,
         left_out=bool(left_out(comparison)),
         notes=notes(comparison),
+        meanings=_meanings(run),
         limits=text.limits(comparison),
         way=lambda name, row: _WAYS[text.direction(name, row, level)],
         where=text.where,
@@ -120,7 +121,7 @@ def _template() -> jinja2.Template:
     )
     filters: dict[str, Callable[..., Any]] = {
         each.__name__: each
-        for each in (text.percent, text.points, text.p_value, text.clip, text.duration, text.significant)
+        for each in (text.percent, text.points, text.p_value, text.clip, text.duration, text.significant, text.failed)
     }
     environment.filters.update(filters)
     return environment.get_template("report.html.jinja")
@@ -154,12 +155,18 @@ def _overall(run: Run) -> list[dict[str, Any]]:
     ]
 
 
+def _meanings(run: Run) -> list[tuple[str, str]]:
+    """Return the title of each benchmark, and what counts as a hit."""
+    said = {name: each["meaning"] for side in run.sides for name, each in side.benchmarks.items()}
+    return [(title, said[name]) for name, title in run.titles.items() if said.get(name)]
+
+
 def _tiles(run: Run) -> list[dict[str, str]]:
     return [
         {
             "label": each["title"],
             "value": text.percent(each["row"]["after"]),
-            "note": f"from {text.percent(each['row']['before'])}",
+            "note": f"from {text.percent(each['row']['before'])}, n = {each['row']['n']:,}",
             "change": f"{text.points(each['row']['change'])} points",
             "way": _WAYS[text.direction(each["name"], each["row"], run.comparison["level"])],
         }

@@ -156,7 +156,13 @@ def _benchmark(where: str, each: Any) -> dict[str, Any]:
     if cut:
         _require(f"{where}, cut", cut, ("before", "after"), numbers=True)
         _require(where, each, ("limit",), numbers=True)
-    found = {"title": visible(str(each["title"])), "overall": each["overall"], "skipped": skipped, "unlike": unlike}
+    found = {
+        "title": visible(str(each["title"])),
+        "meaning": visible(str(each.get("meaning", ""))),
+        "overall": each["overall"],
+        "skipped": skipped,
+        "unlike": unlike,
+    }
     return found | {"cut": cut, "limit": each.get("limit")} | tables | shape
 
 

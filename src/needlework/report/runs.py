@@ -65,9 +65,8 @@ def markdown(comparison: Comparison) -> str:
     lines.append([_names(comparison)[0], *(_rate(row, "before") for row in base.values())])
     for run, benchmarks in runs_of(comparison):
         lines.append([run, *("<br>".join(_cell(benchmarks.get(name), row)) for name, row in base.items())])
-    note = f"Rates in %, changes from the first run in points, with {100 * comparison['level']:.0f} % intervals."
     rows = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
-    return f"{rows}\n{' '.join([note, comparison['method'], *notes(comparison)])}\n"
+    return f"{rows}\n{' '.join([legend(comparison), comparison['method'], *notes(comparison)])}\n"
 
 
 def rows_csv(comparison: Comparison) -> str:
@@ -89,6 +88,11 @@ def rows_csv(comparison: Comparison) -> str:
                 ps = {key: row[key] for key in ("p", "adjusted_p") if key in row}
                 writer.writerow({"run": run} | place | counts | _side(row, "after") | change | ps)
     return file.getvalue()
+
+
+def legend(comparison: Comparison) -> str:
+    """Say what the cells of a table of runs hold."""
+    return f"Rates in %, changes from the first run in points, with {100 * comparison['level']:.0f} % intervals."
 
 
 def left_out(comparison: Comparison) -> list[str]:

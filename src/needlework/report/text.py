@@ -233,10 +233,15 @@ def limits(comparison: Mapping[str, Any]) -> list[str]:
         f"training would have turned out{'.' if comparison.get('others') else ': this is one run.'}",
         "Intervals by position and length are not corrected for their number; one in twenty misses by chance. Holm's "
         "correction of their p stands in the tables.",
-        "A hit means that an accepted string was found in the output. A right answer in other words counts "
-        "as a miss, and a wrong one that quotes the right string counts as a hit.",
+        "Answers are scored by rules: a right one in other words may count as a miss, a wrong one with the right "
+        "string as a hit.",
         *([f"Few contexts, so wide intervals: {listed(few)}."] if few else []),
     ]
+
+
+def failed(prediction: Prediction) -> list[str]:
+    """Return the further scores that an answer failed."""
+    return [name for name, is_met in prediction.extra.items() if not is_met and name not in LOWER_IS_BETTER]
 
 
 def where(prediction: Prediction) -> str:

@@ -7,21 +7,23 @@ each with half of the model, is continued by one that has all of it, and the rev
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map_only
 
 from needlework import processes
 from needlework.errors import UserError
-from needlework.storage import write_json
+from needlework.storage import flush, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,34 +43,65 @@ def mark_complete(checkpoint: Path) -> None:
     """Mark a checkpoint that every process has written its part of."""
     processes.wait()
     if processes.is_first():
+        # After a power cut the marker would otherwise vouch for files that are not on the disk.
+        for path in checkpoint.iterdir():
+            flush(path)
         (checkpoint / COMPLETE).touch()
+        flush(checkpoint / COMPLETE)
 
 
 def keep_only(checkpoints: Path, steps: set[int | None]) -> None:
     """Delete the checkpoints of all other steps; for when the newest of these is complete, and not before."""
     if processes.is_first():
-        for folder in checkpoints.glob("checkpoint-*"):
-            if _step(folder) not in steps:
+        for step, folder in _folders(checkpoints).items():
+            if step not in steps:
                 shutil.rmtree(folder)
 
 
 def last_complete(checkpoints: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end, after deleting those that were not."""
-    folders = sorted(checkpoints.glob("checkpoint-*"), key=_step)
-    for folder in folders:
+    """Return the newest checkpoint that was written to its end, after deleting those that were not.
+
+    Raises:
+        UserError: If a file of it is damaged.
+    """
+    folders = _folders(checkpoints)
+    for folder in folders.values():
         if not (folder / COMPLETE).exists():
             shutil.rmtree(folder)
-    complete = [folder for folder in folders if folder.exists()]
-    return complete[-1] if complete else None
+    complete = [step for step, folder in folders.items() if folder.exists()]
+    if not complete:
+        return None
+    newest = folders[max(complete)]
+    if damaged := [path.name for path in sorted(newest.iterdir()) if not _is_readable(path)]:
+        raise UserError(
+            f"{newest / damaged[0]} is damaged. Delete the folder {newest}: the same command then continues from an "
+            f"earlier checkpoint, or begins again."
+        )
+    return newest
+
+
+def _is_readable(path: Path) -> bool:
+    """Return whether a file of a checkpoint is as long and as well-formed as it says."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt"):
+                return True
+        if path.suffix == ".json":
+            return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except (SafetensorError, ValueError, RecursionError):
+        return False
+    return path.suffix != ".pth" or is_zipfile(path)
 
 
 def steps_done(checkpoints: Path) -> int:
     """Return the step after which a training that was stopped continues; 0 where it begins."""
-    return max((_step(path.parent) for path in checkpoints.glob(f"checkpoint-*/{COMPLETE}")), default=0)
+    return max((step for step, each in _folders(checkpoints).items() if (each / COMPLETE).exists()), default=0)
 
 
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("checkpoint-"))
+def _folders(checkpoints: Path) -> dict[int, Path]:
+    """Return the checkpoints by their steps; what else a user has put there, such as a copy of one, is left alone."""
+    found = ((re.fullmatch(r"checkpoint-(\d+)", path.name), path) for path in checkpoints.glob("checkpoint-*"))
+    return {int(match[1]): path for match, path in found if match}
 
 
 def whole(state: Any) -> Any:
@@ -167,11 +200,15 @@ def check_disk(model: PreTrainedModel, folder: Path, *, count: int, whole: bool 
 
 @contextmanager
 def full_disk_explained(folder: Path) -> Iterator[None]:
-    """Tell of a full disk as a user error."""
+    """Tell of a disk that is full, or takes no file of this size, as a user error."""
     try:
         yield
     except (RuntimeError, SafetensorError) as error:
-        # Both libraries report a full disk in their own words instead of as an OSError.
+        # Both libraries report what a disk refuses in their own words instead of as an OSError.
+        if any(words in str(error) for words in ("File too large", "Permission denied", "Read-only file system")):
+            raise UserError(
+                f"cannot write to {folder}: {error}. Give another --output, and run the same command again."
+            ) from None
         if any(words in str(error) for words in ("No space left", "quota exceeded", "PytorchStreamWriter")):
             free = shutil.disk_usage(folder).free / 2**20
             raise UserError(

@@ -46,7 +46,7 @@ def settled(folder: Path) -> Iterator[None]:
 
     def settle() -> Precision:
         saved = read_object(path)
-        if saved is None:
+        if saved is None or saved.get("bf16") not in ("fp32", "bf16"):
             write_json(path, saved := {"bf16": fastest_precision()})
         return cast("Precision", saved["bf16"])
 

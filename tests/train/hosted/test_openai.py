@@ -8,7 +8,7 @@ import pytest
 from needlework.remote import RemoteError
 from needlework.train.hosted.api import Host
 from needlework.train.hosted.openai import OpenAIHost
-from tests.hosting import Fault, Service
+from tests.hosting import KEY, Fault, Service
 from tests.train.hosted.conftest import REQUEST
 
 pytestmark = pytest.mark.parametrize("service", ["openai"], indirect=True)
@@ -54,6 +54,12 @@ def test_what_a_host_says_is_made_safe_to_show(service: Service, host: Host) -> 
     service.jobs[0] |= {"status": "failed", "error": error, "trained_tokens": "many"}
     job = host.retrieve(id)
     assert (job.error, job.tokens) == ("\N{SYMBOL FOR ESCAPE}[2JThe file is bad.", None)
+
+
+def test_a_key_that_a_host_repeats_is_left_out(service: Service, host: Host) -> None:
+    id = host.create(REQUEST, "file-0").id
+    service.jobs[0] |= {"status": "failed", "error": {"message": f"upstream refused {KEY}; cut off it is {KEY[:14]}"}}
+    assert host.retrieve(id).error == "upstream refused [key] cut off it is [key]"
 
 
 def test_the_model_and_the_tokens_come_with_the_end(service: Service, host: Host) -> None:

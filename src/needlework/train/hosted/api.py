@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from needlework.remote import malformed
+from needlework.remote import malformed, without_key
 from needlework.visible import visible
 
 if TYPE_CHECKING:
@@ -150,10 +150,11 @@ def is_ours(client: OpenAI, job: dict[str, Any], key: str, file: str) -> bool:
     return checked(client, job, "training_file")["training_file"] == file or key in json.dumps(job)
 
 
-def event(entry: dict[str, Any], numbers: object) -> Event:
+def event(client: OpenAI, entry: dict[str, Any], numbers: object) -> Event:
     """Return the event of an entry, whose steps may stand elsewhere in it."""
     step, steps = (whole(numbers.get(name)) if isinstance(numbers, dict) else None for name in ("step", "total_steps"))
-    time, message = str(entry.get("created_at") or ""), visible(str(entry.get("message") or ""))
+    time = str(entry.get("created_at") or "")
+    message = visible(without_key(str(entry.get("message") or ""), client))
     # Together gives all events numbers: 0 of 0 where they tell of no step.
     return Event(str(entry.get("id") or f"{time} {message}"), time, message, step if steps else None, steps or None)
 

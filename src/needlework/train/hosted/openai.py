@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from needlework.remote import explained, malformed
+from needlework.remote import explained, malformed, without_key
 from needlework.train.hosted.api import PURPOSE, Event, Job, Request, checked, entries, event, file_of, is_ours, whole
 from needlework.visible import visible
 
@@ -63,7 +63,7 @@ class OpenAIHost:
     def events(self, id: str) -> Iterator[Event]:
         jobs = self.client.fine_tuning.jobs.with_raw_response
         for entry in self._list(lambda after: jobs.list_events(id, limit=PAGE, **after)):
-            yield event(entry, entry.get("data"))
+            yield event(self.client, entry, entry.get("data"))
 
     def _answer(self, call: Callable[[], Any]) -> object:
         with explained(self.client):
@@ -94,6 +94,6 @@ class OpenAIHost:
 def _job(client: OpenAI, answer: object) -> Job:
     job = checked(client, answer, "id", "status")
     error = job.get("error")
-    reason = visible(str(error.get("message") or "")) if isinstance(error, dict) else ""
+    reason = visible(without_key(str(error.get("message") or ""), client)) if isinstance(error, dict) else ""
     model = checked(client, job, "fine_tuned_model")["fine_tuned_model"] if job.get("fine_tuned_model") else None
     return Job(visible(job["id"]), visible(job["status"]), model, reason, whole(job.get("trained_tokens")))

@@ -63,7 +63,7 @@ class TogetherHost:
     def events(self, id: str) -> Iterator[Event]:
         found = entries(self.client, self._get(f"/fine-tunes/{id}/events"))
         for entry in sorted(found, key=lambda each: str(each.get("created_at")), reverse=True):
-            yield event(entry, entry)
+            yield event(self.client, entry, entry)
 
     def _get(self, path: str) -> object:
         with explained(self.client):
