@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
 
 from needlework import recipe
+from needlework.benchmark_settings import MDQA
 from needlework.cli import app
 
 ROOT = Path(__file__).parent.parent
@@ -77,3 +80,34 @@ def test_the_python_example_is_valid_and_short() -> None:
 
     for name in re.findall(r"needlework\.(\w+)", example):
         assert hasattr(needlework, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_python_examples_run(
+    page: str, tiny: recipe.Recipe, model_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With a model, haystacks and benchmarks that take seconds, in place of the recipe's."""
+    import needlework
+    from needlework.models import loading
+
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+    mdqa = MDQA(documents=2, positions=(1, 2), paragraphs=2, max_new_tokens=4)
+    chosen = {"hosted": recipe.Hosted(), "evaluate": tiny.evaluate.model_copy(update={"mdqa": mdqa})}
+    chosen_recipe = tiny.model_copy(update=chosen)
+
+    def load(name: str, overrides: Sequence[str] = ()) -> recipe.Recipe:
+        assert recipe.load(name, overrides)
+        return chosen_recipe
+
+    monkeypatch.setattr(needlework, "load_recipe", load, raising=False)
+    for loads in (loading.load_model, loading.load_tokenizer):
+
+        def small(name: str, loads: Any = loads, **options: Any) -> Any:
+            return loads(name if Path(name).exists() else str(model_folder), **options)
+
+        monkeypatch.setattr(loading, loads.__name__, small)
+    monkeypatch.chdir(tmp_path)
+    for example in examples:
+        exec(example.replace("size=60, num_needles=8", "size=4, num_needles=2"), {})
+    assert [*tmp_path.rglob("report.html"), *tmp_path.rglob("train/model")]

@@ -8,7 +8,7 @@ from needlework.errors import UserError
 from needlework.haystack import Haystack, Needle, Prediction, read, write
 
 if TYPE_CHECKING:
-    from needlework.pipeline import evaluate, finetune, run
+    from needlework.pipeline import evaluate, finetune, run, write_comparison
     from needlework.recipe import Recipe
     from needlework.recipe import load as load_recipe
     from needlework.report.comparison import compare
@@ -27,6 +27,7 @@ __all__ = [
     "read",
     "run",
     "write",
+    "write_comparison",
     "write_report",
 ]
 
@@ -34,6 +35,7 @@ _LAZY = {
     "run": ("pipeline", "run"),
     "evaluate": ("pipeline", "evaluate"),
     "finetune": ("pipeline", "finetune"),
+    "write_comparison": ("pipeline", "write_comparison"),
     "write_report": ("report.page", "write_report"),
     "compare": ("report.comparison", "compare"),
     "Recipe": ("recipe", "Recipe"),

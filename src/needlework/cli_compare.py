@@ -23,13 +23,12 @@ def compare(
     """Compare evaluations with the first of them, needle by needle."""
     from needlework import pipeline
     from needlework.report.comparison import compare as paired
-    from needlework.report.runs import notes
 
     rate = None if detect is None else _rate(detect, "--detect")
     first, *others = runs
     comparison = pipeline.write_comparison(base, first, output, *others) if output else paired(base, first, *others)
     print_comparison(comparison)
-    for line in (*notes(comparison), *_not_shared(comparison)):
+    for line in _not_shared(comparison):
         print(line)
     for line in _needed(comparison, rate) if rate else ():
         print(line)
@@ -66,7 +65,7 @@ def print_comparison(comparison: dict[str, Any]) -> None:
     from rich.console import Console
 
     from needlework.report import measures
-    from needlework.report.runs import legend, runs_of, tables
+    from needlework.report.runs import legend, notes, runs_of, tables
     from needlework.report.table import table
     from needlework.report.text import verdict
 
@@ -79,6 +78,8 @@ def print_comparison(comparison: dict[str, Any]) -> None:
         if "others" in comparison:
             console.print(legend(comparison), style="dim", markup=False)
         console.print(comparison["method"], style="dim", markup=False)
+        for line in notes(comparison):
+            console.print(line, markup=False)
     for (name, _), run in zip(runs_of(comparison), runs, strict=True):
         if "measures" in run:
             if len(runs) > 1:

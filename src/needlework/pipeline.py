@@ -191,22 +191,36 @@ def _finetune(recipe: Recipe, output: Path, progress: Progress) -> Path:
     return target
 
 
-def write_comparison(before: Path, after: Path, output: Path, *others: Path) -> dict[str, Any]:
+def write_comparison(
+    before: str | os.PathLike[str],
+    after: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *others: str | os.PathLike[str],
+) -> dict[str, Any]:
     """Compare evaluations with the first; write `table.md`, `rows.csv` and `comparison.json`, and return the last.
 
     If the first two are those of the output's model and its base, the model's card is completed.
+
+    Args:
+        before: The folder of the evaluation to compare with.
+        after: The folder of another.
+        output: Where to write, such as the run's folder.
+        others: Folders of further evaluations.
+
+    Raises:
+        DataError: As `needlework.compare` does.
     """
     from needlework import card
     from needlework.report.comparison import compare
     from needlework.report.runs import markdown, rows_csv
 
     # The report finds the predictions by these, wherever the folders are moved to together.
-    folders = [os.path.relpath(each, output) for each in (before, after, *others)]
+    folders, output = [os.path.relpath(each, output) for each in (before, after, *others)], Path(output)
     comparison = compare(before, after, *others) | {"folders": folders}
     write_text(output / "table.md", markdown(comparison))
     write_text(output / "rows.csv", rows_csv(comparison))
     write_json(output / "comparison.json", comparison)
-    card.complete(output, before, after)
+    card.complete(output, Path(before), Path(after))
     return comparison
 
 

@@ -186,7 +186,7 @@ class SyntheticDataset(Sequence[Haystack]):
         if (tokens := self.composer.count(draft, num_items)) > self.max_tokens:
             raise BudgetError(
                 f"sample {index} with {num_items} items needs {tokens} tokens, but max_tokens={self.max_tokens}. "
-                f"Raise max_tokens to at least {tokens}, or ask for fewer items.",
+                f"Raise max_tokens to at least {tokens}, ask for fewer items, or for as many as fit (items=null).",
                 tokens,
             )
         return draft, num_items
