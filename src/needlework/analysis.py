@@ -37,7 +37,7 @@ def refuse_weights(chosen: Evaluate, who: str) -> None:
 
 
 def check_base(chosen: Evaluate, base: str | None) -> None:
-    """Refuse drift from nowhere.
+    """Refuse drift without a base model.
 
     Raises:
         RecipeError: If drift is chosen and no base is named.
@@ -64,7 +64,7 @@ def build_measures(
         chosen: The settings.
         seed: Chooses texts, prompts and needles.
         base: Loads the model it was made from, for drift; None where it is that model itself.
-        backend: Of the model.
+        backend: The model's backend.
 
     Raises:
         UserError: If a text does not fit the model's context, or there is too little text.

@@ -59,7 +59,7 @@ def measure(
         tokenizer: The model whose tokenizer counted the benchmarks' token budgets.
         settings: What the answers depend on; the folder holds answers of these alone.
         prepare: Returns the backend and the benchmarks, once they are needed.
-        folder: Of the evaluation.
+        folder: The evaluation's folder.
         progress: Where to show progress.
         inside: Returns what is to be measured inside the backend's model, if anything.
         answered_by: Returns the backend and its versions, which are recorded with each benchmark.

@@ -148,7 +148,7 @@ def from_json(kind: type[Record], line: str, number: int = 1) -> Record:
     Args:
         kind: Haystack, Needle or Prediction.
         line: The JSON.
-        number: Of the line, from 1: the id of a haystack that has none.
+        number: The line's number, from 1: the id of a haystack that has none.
 
     Raises:
         DataError: If the line is not JSON, or a field is missing, unknown, empty or of the wrong type.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 OPENAI_URL = "https://api.openai.com/v1"
 
 RETRIES = 6
-"""Of a call that may be repeated: half a minute in all, longer where the server says when to come back."""
+"""Retries of a failed call: about half a minute in all, longer where the server says when to come back."""
 TIMEOUT = 120.0
 """Seconds without a byte from the server."""
 SHORTEST = 16

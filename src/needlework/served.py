@@ -62,7 +62,7 @@ def evaluate(
         model: The server's name of the model.
         server: Where it is served.
         recipe: Its benchmarks, seed and system message; the tokenizer of its model counts their lengths.
-        folder: Of the evaluation.
+        folder: The evaluation's folder.
         progress: Where to show progress; by default nowhere.
         client: What asks the server; by default one is made, with the key of `OPENAI_API_KEY` if there is one.
         confirm: Asked with the number of prompts that have no answer yet, and of their tokens, before anything is

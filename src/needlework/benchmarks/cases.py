@@ -51,7 +51,7 @@ def cases(
         questions_per_paragraph: Questions asked of each, or as many as it has.
         distractors: At random, the same for all questions of a paragraph; or relevant, for each question its own.
         half: Which half of the embedded text.
-        seed: Of all that is drawn.
+        seed: The seed of all draws.
 
     Raises:
         UserError: If there are too few paragraphs or documents, or the file is malformed.

@@ -90,15 +90,15 @@ def build(
     asked once, and have no place if they are those of several dispersions.
 
     Args:
-        file: Of the authors' samples, or its id on the Hugging Face Hub; None for new ones.
-        tasks: Of "MonoRel", "PIR" and "Simplified RuleTaker".
-        paddings: Of "same" and "books".
+        file: The file of the authors' samples, or its id on the Hugging Face Hub; None for new ones.
+        tasks: Any of "MonoRel", "PIR" and "Simplified RuleTaker".
+        paddings: Any of "same" and "books".
         dispersions: Where the two facts stand: "first", "middle" and "last" side by side, "random" anywhere.
         lengths: Token budgets of prompt and answer, with the chat template; of a file, its `ctx_size`.
         samples: Samples of each task.
         chain_of_thought: Whether the prompt asks for steps before the answer.
         max_new_tokens: Longest answer.
-        source: Of the prose of "books" (see `needlework.benchmarks.flenqa_samples.padding`).
+        source: Where the prose of "books" comes from (see `needlework.benchmarks.flenqa_samples.padding`).
         official_normalization: Score as the authors' code does, with its bug.
         seed: Draws the samples, or chooses those of the file.
         fit: Finds how many items fit; the two paragraphs count as the fewest.

@@ -101,8 +101,8 @@ def padding(kind: str, task: str, draws: Draws, taken: set[str], source: str | N
         task: As for `sample`.
         draws: Source of all randomness.
         taken: Names that no sample may have; those of the padding are added.
-        source: Of the prose: a path as `needlework.corpus.passages` takes it, or None for the evaluation half of the
-            embedded text.
+        source: Where the prose comes from: a path as `needlework.corpus.passages` takes it, or None for the
+            evaluation half of the embedded text.
     """
     if kind == "books":
         prose = _prose(source)

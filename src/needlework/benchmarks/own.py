@@ -65,7 +65,7 @@ def _normalize(text: str) -> str:
 
 
 def _apart(character: str) -> bool:
-    """Return whether what stands on its two sides are two words."""
+    """Return whether a character separates two words."""
     return character in VARIED or (not character.isascii() and unicodedata.category(character)[0] in "PS")
 
 

@@ -47,7 +47,7 @@ def write_tasks(benchmarks: Iterable[Benchmark], renderer: Renderer, context: in
 
     Args:
         benchmarks: What to write.
-        renderer: Of the model that will be asked, by whose tokenizer lengths were counted.
+        renderer: The renderer of the model that will be asked, by whose tokenizer lengths were counted.
         context: Its longest prompt with answer, in tokens, if there is a bound.
         folder: Receives the files.
 

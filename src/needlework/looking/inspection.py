@@ -51,10 +51,10 @@ class Sample:
 
     haystacks: int = 0
     tokens: list[int] = field(default_factory=list)
-    """Of each regenerated row."""
+    """The tokens of each regenerated row."""
     supervised: int = 0
     depths: list[float] = field(default_factory=list)
-    """Of each needle's gold item: 0 is the first item, 1 the last."""
+    """The depth of each needle's gold item: 0 is the first item, 1 the last."""
     no_gold: int = 0
     """Needles that no item answers."""
     fault: str = ""
@@ -71,7 +71,7 @@ class Inspection:
     files: int
     haystacks: int
     lengths: Numbers
-    """Of all rows, shape [rows]: in tokens if the format holds them, else in characters."""
+    """The lengths of all rows, shape [rows]: in tokens if the format holds them, else in characters."""
     supervised: int | None
     """Tokens that are trained on, where the format holds tokens."""
     duplicates: int

@@ -32,7 +32,7 @@ def measurements(model: PreTrainedModel, renderer: Renderer, haystacks: Sequence
     Args:
         model: The model.
         renderer: Its tokenizer and chat template.
-        haystacks: Of the task `simple_dict`.
+        haystacks: Haystacks of the task `simple_dict`.
 
     Raises:
         ModelError: If packed rows are not exact for this model; says why.

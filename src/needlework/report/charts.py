@@ -26,7 +26,7 @@ def rates(labels: Sequence[str], tables: Sequence[Mapping[str, Row]]) -> Rates:
     """Gather what each run got at each place.
 
     Args:
-        labels: Of the first run, and of each that is compared with it.
+        labels: The names of the first run and of each that is compared with it.
         tables: The rows of each of these against the first run, by place.
     """
 
@@ -124,9 +124,9 @@ def heat_map(name: str, title: str, labels: Sequence[str], tables: Sequence[Mapp
     """Return maps by length and depth: the accuracy of each run in the same shades, then what changed.
 
     Args:
-        name: Of the figure.
-        title: Of the benchmark.
-        labels: Of the first run, and of each that is compared with it.
+        name: The figure's name.
+        title: The benchmark's title.
+        labels: The names of the first run and of each that is compared with it.
         tables: The rows of each of these against the first run, by length and place.
     """
     lengths = in_order(length for table in tables for length in table)

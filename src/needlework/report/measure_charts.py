@@ -23,9 +23,9 @@ def measure(name: str, title: str, labels: Sequence[str], sides: Sequence[Values
     """Return the figure of a measure: a map if its values are attention heads, else a line for each value.
 
     Args:
-        name: Of the figure.
-        title: Of the measure.
-        labels: Of the first run, and of each that is compared with it.
+        name: The figure's name.
+        title: The measure's title.
+        labels: The names of the first run and of each that is compared with it.
         sides: The values of each of these against the first run.
     """
     if are_heads(sides):

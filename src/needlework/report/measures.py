@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 EXACT = 16
-"""With so many clusters at most all sign patterns are counted; with more, as many random ones as RESAMPLES."""
+"""Up to this many clusters all sign patterns are counted; beyond, as many random ones as RESAMPLES."""
 
 METHOD = (
     "Paired by text, prompt or needle, in clusters of one article or haystack; 95 % intervals by cluster bootstrap "

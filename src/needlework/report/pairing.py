@@ -76,7 +76,7 @@ def check_settings(name: str, before: Path, after: Path, *, seed: bool = False) 
     """Check that two evaluations have the same settings of a benchmark or measure, as far as their folders hold them.
 
     Args:
-        name: Of the benchmark or measure.
+        name: The benchmark's or measure's name.
         before: The folder of one evaluation.
         after: That of the other.
         seed: Whether their seeds have to be the same, because nothing else tells what was drawn.

@@ -46,7 +46,7 @@ class Run:
     folder: Path
     comparison: dict[str, Any]
     labels: list[str]
-    """Of the first run and of each that is compared with it: "before" and "after", or the models' names."""
+    """What the first run and each that is compared with it are called: "before" and "after", or the models' names."""
     sides: list[Side]
     answers: dict[str, list[Answers]]
     """By benchmark, in the order of the first run's file, with what was too long for the first run at the end; a second

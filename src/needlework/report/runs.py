@@ -19,7 +19,7 @@ COLUMNS = (
     *("run", "benchmark", "length", "position", "n", "clusters", "rate", "rate_low", "rate_high"),
     *("change", "change_low", "change_high", "p", "adjusted_p"),
 )
-"""Of the CSV file. A row without length or position is of all of them; the first run has no change."""
+"""Columns of the CSV file. A row without length or position covers all of them; the first run has no change."""
 
 _CELL = 24
 """Characters that a benchmark takes on the terminal."""

@@ -66,7 +66,7 @@ def change_interval(differences: npt.ArrayLike, clusters: npt.ArrayLike) -> tupl
     resamples those few over and over; the interval then also holds what their numbers leave open.
 
     Args:
-        differences: Of two outcomes, each needle, shape [N].
+        differences: The difference of two outcomes of each needle, shape [N].
         clusters: The cluster of each, shape [N].
     """
     sums, sizes = cluster_sums(differences, clusters)
@@ -250,7 +250,8 @@ def row(before: npt.ArrayLike, after: npt.ArrayLike, clusters: npt.ArrayLike) ->
     """Return one row of a comparison: rates between 0 and 1, intervals at 95 %, and the exact p.
 
     `discordant` is the share of needles that hit on one side only; with `design_effect`, that of the change, it says
-    how many needles a further evaluation needs. `effective_clusters` are so many of equal size.
+    how many needles a further evaluation needs. `effective_clusters` is the equivalent number of clusters of equal
+    size.
     """
     before, after = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     change = after - before

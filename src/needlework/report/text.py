@@ -60,7 +60,7 @@ def is_kept(name: str) -> bool:
 
 
 def fullest(tables: Iterable[Mapping[str, Row]]) -> dict[str, Row]:
-    """Return of each key the row over the most needles: the first run's rate, where others answered fewer of them."""
+    """Return the row over the most needles of each key: the first run's rate, where others answered fewer of them."""
     found: dict[str, Row] = {}
     for table in tables:
         found |= {key: row for key, row in table.items() if key not in found or row["n"] > found[key]["n"]}
@@ -83,9 +83,9 @@ def direction(name: str, row: Row, level: float) -> int:
     A gain is claimed only if interval and exact p agree; the interval alone is enough to report a loss.
 
     Args:
-        name: Of the benchmark.
+        name: The benchmark's name.
         row: The row.
-        level: Of the interval.
+        level: The level of the interval.
     """
     row = as_gain(name, row)
     if row["high"] < 0:

@@ -56,7 +56,7 @@ class Arrangement(NamedTuple):
 
     num_items: int
     places: Sequence[int]
-    """Of the rows 0, 1, … of the contents; the others fill the places between them, in order."""
+    """The places of rows 0, 1, … of the contents; the other rows fill the places between them, in order."""
     needles: tuple[Asked, ...]
     names: Integers | None = None
     """Shape [items]: the number of each item, where items are numbered."""

@@ -39,7 +39,7 @@ def settled(folder: Path) -> Iterator[None]:
     """Attend in one precision in all processes of a training and of those that resume it: timing finds the faster one.
 
     Args:
-        folder: Of the training's checkpoints.
+        folder: The folder of the training's checkpoints.
     """
     global _settled
     path = folder / "attention.json"

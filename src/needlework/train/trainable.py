@@ -69,7 +69,7 @@ def save_adapter(model: PeftModel, folder: Path, weights: dict[str, torch.Tensor
 
     Args:
         model: As `select` returned it.
-        folder: Of the adapter.
+        folder: The adapter's folder.
         weights: The model's whole state where it is sharded; by default its own.
     """
     config: Any = model.peft_config["default"]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 HEADER = struct.Struct("<9sQBQQ")
-"""Of an `.idx`: magic, version, type of the values, number of rows, and number of documents plus one."""
+"""The head of an `.idx`: magic, version, type of the values, number of rows, and number of documents plus one."""
 MARK, VERSION = b"MMIDIDX\x00\x00", 1
 # `DType` of megatron/core/datasets/indexed_dataset.py.
 CODES = {np.uint8: 1, np.int32: 4, np.uint16: 8}

@@ -43,7 +43,7 @@ class Request:
     epochs: int
     seed: int
     learning_rate: float
-    """Of AdamW. OpenAI's API takes only a factor of its own choice, which is left alone."""
+    """AdamW's rate. OpenAI's API takes only a factor of its own choice, which is left alone."""
     lora_rank: int | None
     """None for all weights. OpenAI's API does not let one choose."""
 

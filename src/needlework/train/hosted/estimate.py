@@ -24,7 +24,7 @@ class Estimate:
 
     examples: int
     tokens: int
-    """Of all examples, once."""
+    """The tokens of all examples, each counted once."""
     longest: int
     """Tokens of the longest example."""
     counted_with: str
