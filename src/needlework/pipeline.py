@@ -58,7 +58,7 @@ def _run(recipe: Recipe, output: Path, progress: Progress) -> dict[str, Any]:
         return read_object(output / "comparison.json") or {}
     if not (output / "train" / "summary.json").exists():
         trackers.check(recipe.train.trackers)
-        check_training(recipe, _renderer(recipe.model, progress), progress)
+        check_training(recipe, make_renderer(recipe.model), progress)
     base = recipe.model.name
     evaluate(recipe.model, recipe.evaluate, recipe.seed, output / "before", progress, base)
     _finetune(recipe, output, progress)

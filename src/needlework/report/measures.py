@@ -111,15 +111,18 @@ def printed(comparison: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Tabl
     from rich.table import Table
 
     result = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("measure", "n", "before", "after", "change", "95 % interval", "p"):
+    for heading in ("measure", "n", "contexts", "before", "after", "change", "95 % interval", "p"):
         result.add_column(heading, justify="left" if heading == "measure" else "right")
     for name, rows in comparison.items():
         result.add_row(name, style="bold")
         for value in sorted(rows, key=lambda value: -abs(rows[value]["change"]))[:MOST] if len(rows) > MOST else rows:
             row = rows[value]
-            numbers = (f"{row[each]:.4g}" for each in ("before", "after", "change"))
-            span = f"{row['low']:.4g} to {row['high']:.4g}"
-            result.add_row(f"  {value}", str(row["n"]), *numbers, span, p_value(row["p"]).removeprefix("= "))
+            counts, numbers = (
+                [f"{row[each]:{form}}".replace("-", "\N{MINUS SIGN}") for each in names]
+                for form, names in ((",", ("n", "clusters")), (".4g", ("before", "after", "change", "low", "high")))
+            )
+            span = f"{numbers[3]} to {numbers[4]}"
+            result.add_row(f"  {value}", *counts, *numbers[:3], span, p_value(row["p"]).removeprefix("= "))
         if len(rows) > MOST:
             result.add_row(f"  {len(rows) - MOST} more", style="dim")
     return result

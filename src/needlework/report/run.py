@@ -19,7 +19,7 @@ from needlework.visible import visible
 
 _ROW = ("n", "clusters", "before", "before_low", "before_high", "after", "after_low", "after_high",
         "change", "low", "high", "p")  # fmt: skip
-_MEASURE = ("n", "before", "after", "change", "low", "high", "p")
+_MEASURE = ("n", "clusters", "before", "after", "change", "low", "high", "p")
 _STEP = ("step", "loss", "answer_accuracy")
 _CONTRAST = ("before", "after", "change", "low", "high")
 _TABLES = ("by_position", "by_length", "by_length_and_position")
