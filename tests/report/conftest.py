@@ -169,5 +169,5 @@ def several(run: Path) -> Path:
 def value(before: float, after: float) -> Row:
     """A row of a numeric measure."""
     change = after - before
-    return {"n": 40, "clusters": 8, "before": before, "after": after, "change": change, "low": change - 0.1, "high": change + 0.1,
-            "p": 0.01}  # fmt: skip
+    return {"n": 40, "clusters": 8, "before": before, "after": after, "change": change, "low": change - 0.1,
+            "high": change + 0.1, "p": 0.01}  # fmt: skip

@@ -196,5 +196,5 @@ def test_measures_have_a_section_with_their_numbers(run: Path, browser: Browser)
     assert browser.complaints() == []
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
     cells = browser.run("[...document.querySelectorAll('#measures td')].map(each => each.textContent)")
-    assert cells[:6] == [HOSTILE[1], "40", "20.5", "21.2", "0.75" + "0.65 to 0.85", "0.01"]
+    assert cells[:7] == [HOSTILE[1], "40", "8", "20.5", "21.2", "0.75" + "0.65 to 0.85", "0.01"]
     assert "the 20 that changed most, of 32" in browser.run("document.querySelector('#measures').textContent")
