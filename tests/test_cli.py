@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -295,10 +294,3 @@ def test_sizes_that_no_machine_holds_are_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], setting: str
 ) -> None:
     assert "99999999999" in refused(monkeypatch, capsys, "show", "smollm2-135m", f"--set={setting}")
-
-
-def test_the_version_is_that_of_the_package(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(monkeypatch, "--version") == 0
-    assert capsys.readouterr().out == f"needlework {version('needlework')}\n"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 
 import pytest
 
@@ -31,3 +32,10 @@ def test_settings_are_a_recipe_of_all_keys_with_their_defaults(
     found = parse(plain_yaml.parse(printed), ["train.check=null"])
     assert (found.model, found.data, found.train, found.hosted) == (Model(), Data(), Train(), Hosted())
     assert None not in dict(found.evaluate).values()
+
+
+def test_the_version_is_that_of_the_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"needlework {version('needlework')}\n"
