@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from needlework import hosted, pipeline, recipe
-from needlework.benchmark_settings import KV, Evaluate
+from needlework.benchmark_settings import KV, MDQA, Evaluate
 from needlework.errors import DataError, RecipeError, UserError
 from needlework.haystack import Prediction, read
 from needlework.hosted import Offer
-from needlework.recipe import Recipe
+from needlework.recipe import Data, Recipe
 from tests.hosting import KEY, LOST, Fault, Service, error
 from tests.submitting import Confirm, solve, submit
 
@@ -37,6 +37,15 @@ def test_a_run_from_the_recipe_to_the_comparison(service: Service, tiny: Recipe,
     expected |= {"hosted/data/train.jsonl", "hosted/data/manifest.json", "after/predictions-kv.jsonl", "after/done"}
     assert expected <= files
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+
+
+def test_nothing_is_paid_for_that_would_be_measured_on_its_own_training_text(
+    service: Service, tiny: Recipe, tmp_path: Path
+) -> None:
+    text = {"data": Data(task="mdqa", needles=1), "evaluate": Evaluate(mdqa=MDQA(half="train"))}
+    with pytest.raises(UserError, match=r"evaluate\.mdqa\.half is train"):
+        submit(tiny.model_copy(update=text), tmp_path, service)
+    assert not service.jobs
 
 
 def test_what_is_sent_is_what_was_written_with_the_papers_system_message(

@@ -55,7 +55,11 @@ def dataset(recipe: Recipe, renderer: Renderer) -> SyntheticDataset:
 
 
 def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> None:
-    """Refuse at once what would otherwise fail after the first evaluation, or in the middle of training."""
+    """Refuse at once what would otherwise fail after the first evaluation, or in the middle of training.
+
+    Raises:
+        UserError: If the model or the data cannot be trained on; says why.
+    """
     from needlework.models.loading import adapted_by, load_config
     from needlework.train.supported import check
 
@@ -85,11 +89,15 @@ def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> No
     for haystacks in training_data(recipe, renderer):
         if haystacks:
             haystacks.largest()
-    _check_separate(recipe)
+    check_separate(recipe)
 
 
-def _check_separate(recipe: Recipe) -> None:
-    """Refuse to measure a model on the text that it is trained on."""
+def check_separate(recipe: Recipe) -> None:
+    """Refuse to measure a model on the text that it is trained on.
+
+    Raises:
+        RecipeError: If the recipe's benchmarks ask about the half of the embedded text, or the file, of its haystacks.
+    """
     from needlework.tasks import reads_text
 
     data, chosen = recipe.data, recipe.evaluate
