@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -213,8 +215,16 @@ def _interruptible() -> None:
     exit_on_interrupt(cli_evaluate.CONTINUE)
 
 
+QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+"""Variables that keep other libraries' notes and bars from between ours; the user's own values win."""
+
+
 def main() -> None:
     """Run the command line; an error that the user can fix is one sentence and exit code 2."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    # PEFT asks a model of transformers by an old name.
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
     for stream in (sys.stdout, sys.stderr):
         # A terminal without UTF-8 shows what it can.
         if isinstance(stream, io.TextIOWrapper):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import transformers
 from peft import LoraConfig, PeftConfig, PeftModel, PromptTuningConfig, get_peft_model
 
 from needlework.errors import ModelError
@@ -242,3 +243,18 @@ def test_a_tokenizers_fingerprint_is_that_of_what_it_makes() -> None:
     assert tokenizer_fingerprint(make_tokenizer(template=None)) != first
     tokenizer.eos_token = "<s>"
     assert tokenizer_fingerprint(tokenizer) != first
+
+
+def test_loading_leaves_other_libraries_as_loud_as_they_were(model_folder: Path) -> None:
+    notes = transformers.utils.logging
+    before, shows = notes.get_verbosity(), notes.is_progress_bar_enabled()
+    try:
+        for level, wanted in ((notes.WARNING, True), (notes.ERROR, False)):
+            notes.set_verbosity(level)
+            (notes.enable_progress_bar if wanted else notes.disable_progress_bar)()
+            load_model(str(model_folder))
+            load_tokenizer("smollm2-135m")
+            assert (notes.get_verbosity(), notes.is_progress_bar_enabled()) == (level, wanted)
+    finally:
+        notes.set_verbosity(before)
+        (notes.enable_progress_bar if shows else notes.disable_progress_bar)()

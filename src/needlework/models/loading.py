@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -35,8 +37,8 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
         # PEFT saves an adapter without one.
         source = base
     if source == embedded.NAME:
-        quiet()
-        return embedded.read_tokenizer()
+        with quiet():
+            return embedded.read_tokenizer()
     tokenizer: PreTrainedTokenizerBase
     tokenizer = _load(AutoTokenizer.from_pretrained, source, trust_remote_code=trust_remote_code)
     return tokenizer
@@ -60,8 +62,8 @@ def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConf
 
     source = adapted_by(name) or name
     if source == embedded.NAME:
-        quiet()
-        return embedded.read_config()
+        with quiet():
+            return embedded.read_config()
     config: PreTrainedConfig = _load(AutoConfig.from_pretrained, source, trust_remote_code=trust_remote_code)
     return config
 
@@ -143,7 +145,6 @@ INSIDE = ("train/model", "model")
 
 
 def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
-    quiet()
     path = embedded.located(name)
     looks_local = os.sep in path and (path.startswith((".", os.sep, "~")) or path.count("/") != 1)
     folder = folder_of(path)
@@ -154,7 +155,8 @@ def _load(from_pretrained: Any, name: str, **options: Any) -> Any:
         inside = next((f" That of a run is in {folder / each}." for each in INSIDE if (folder / each).is_dir()), "")
         raise ModelError(f"the folder {path} holds no model: it has no config.json.{inside}")
     try:
-        return from_pretrained(str(folder) if looks_local else path, **options)
+        with quiet():
+            return from_pretrained(str(folder) if looks_local else path, **options)
     except Exception as error:
         # Each library has its own errors for a file that it cannot read or that does not fit the others.
         first, *others = str(error).strip().splitlines() or [type(error).__name__]
@@ -173,10 +175,10 @@ def license_of(name: str) -> dict[str, str]:
 
     if name == embedded.NAME:
         return {"license": embedded.LICENSE}
-    quiet()
     folder = folder_of(name)
     try:
-        card = ModelCard.load(folder / "README.md" if folder.is_dir() else name)
+        with quiet():
+            card = ModelCard.load(folder / "README.md" if folder.is_dir() else name)
     except (OSError, ValueError, EntryNotFoundError, YAMLError):
         # No card, no network, or a card that cannot be read: not worth a training that has just been finished.
         return {}
@@ -184,15 +186,26 @@ def license_of(name: str) -> dict[str, str]:
     return {key: value for key, value in given.items() if isinstance(value, str)}
 
 
-def quiet() -> None:
-    """Silence the loaders' own progress bars and notes, which would break ours."""
-    import transformers
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the loaders' own progress bars and notes, which would break ours; afterwards they are as they were."""
+    from transformers.utils import logging as notes
 
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    # PEFT asks a model of transformers by an old name.
-    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+    hub = logging.getLogger("huggingface_hub")
+    before, level, has_bars = notes.get_verbosity(), hub.level, notes.is_progress_bar_enabled()
+    notes.set_verbosity_error()
+    notes.disable_progress_bar()
+    hub.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # PEFT asks a model of transformers by an old name.
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            yield
+    finally:
+        notes.set_verbosity(before)
+        hub.setLevel(level)
+        if has_bars:
+            notes.enable_progress_bar()
 
 
 @cache
