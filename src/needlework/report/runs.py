@@ -125,14 +125,19 @@ MANY = 0.1
 
 def cut_off(comparison: Comparison) -> list[str]:
     """Say of which benchmarks many answers reached the limit of tokens, which a change of form alone can change."""
-    base = _names(comparison)[0]
-    return [
-        f"{name}, {run}: {100 * cut['before']:.0f} % of the answers of {base} and {100 * cut['after']:.0f} % of {run} "
-        f"reached the limit of {each['limit']} tokens; shorter answers may be a part of the change."
-        for run, benchmarks in runs_of(comparison)
-        for name, each in benchmarks.items()
-        if not is_part(name, benchmarks) and (cut := each.get("cut")) and max(cut.values()) >= MANY
-    ]
+    said = []
+    for run, benchmarks in runs_of(comparison):
+        found = [
+            f"{name} {100 * cut['before']:.0f} % and {100 * cut['after']:.0f} % (of {each['limit']} tokens)"
+            for name, each in benchmarks.items()
+            if not is_part(name, benchmarks) and (cut := each.get("cut")) and max(cut.values()) >= MANY
+        ]
+        if found:
+            said.append(
+                f"{run}: answers that were cut off at the limit of tokens, before and after: {listed(found)}. "
+                f"Shorter answers may be a part of the change."
+            )
+    return said
 
 
 def notes(comparison: Comparison) -> list[str]:
