@@ -63,3 +63,19 @@ def test_measures_have_tables_of_at_most_twenty_values(run: Path) -> None:
     assert (first.figure.title, first.heads, second.heads) == ("Retrieval heads", True, False)
     ((label, left_out, rows),) = first.tables
     assert (label, left_out, len(rows)) == ("", 12, 20)
+
+
+def test_the_shape_of_a_curve_is_a_sentence_where_it_is_known(run: Path) -> None:
+    numbers = demo()
+    dip = {"before": 0.1, "after": 0.0, "change": -0.1, "low": -0.2, "high": -0.05}
+    open_ = {"before": 0.5, "after": 0.0, "change": -0.5, "low": -2.0, "high": 2.0}
+    numbers["benchmarks"]["kv"] |= {"middle_dip": dip, "primacy": open_}
+    numbers["benchmarks"]["mdqa"] |= {"primacy": open_}
+    dump(numbers, run / "comparison.json")
+    found = figures.shapes(load(run))
+    (said,) = found["positions-kv"]
+    assert said == (
+        "Shape: the middle lies below the two ends (middle dip) by +10.0 points before, 0.0 after, "
+        "change \u221210.0 (\u221220.0 to \u22125.0)"
+    )
+    assert found["positions-mdqa"] == []

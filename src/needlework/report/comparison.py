@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,6 @@ def _compare(before: Path, after: Path) -> dict[str, Any]:
         clusters = clusters_of(asked_of, [each.group for each, _ in pairs])
         unlike = _unlike(*(_computed(*each, name) for each in zip((before, after), summaries, strict=True)))
         entries = [each["benchmarks"][name] for each in summaries]
-        cut = {side: each["cut"] / each["n"] for side, each in zip(SIDES, entries, strict=True) if each.get("cut")}
         for number, (score, title) in enumerate(asked[name]["titles"].items()):
             outcomes = _outcomes(pairs, score if number else "", f"{name} of {before} or {after}")
             benchmarks[name if number == 0 else f"{name}.{score}"] = {
@@ -72,7 +71,7 @@ def _compare(before: Path, after: Path) -> dict[str, Any]:
                 "meaning": entries[1].get("meanings", {}).get(score, ""),
                 **({"skipped": too_long} if any(too_long.values()) else {}),
                 **({"unlike": unlike} if unlike else {}),
-                **({"cut": dict.fromkeys(SIDES, 0.0) | cut, "limit": entries[0]["max_new_tokens"]} if cut else {}),
+                **_cut(entries),
                 **_tables(pairs, outcomes, clusters),
                 **_shape(pairs, outcomes, clusters),
             }
@@ -96,7 +95,10 @@ def _summary(folder: Path) -> dict[str, Any]:
         raise DataError(f"{folder / 'summary.json'} is not JSON: {error}.") from None
     try:
         known = isinstance(summary["model"], str) and all(
-            isinstance(each["titles"], dict) and isinstance(each.get("answered_by", {}), dict)
+            isinstance(each["titles"], dict)
+            and isinstance(each.get("answered_by", {}), dict)
+            and isinstance(each.get("meanings", {}), dict)
+            and (not each.get("cut") or all(isinstance(each[key], int) for key in ("cut", "n", "max_new_tokens")))
             for each in summary["benchmarks"].values()
         )
     except (AttributeError, KeyError, TypeError):
@@ -113,6 +115,12 @@ def _check_count(answered: Answered, entry: dict[str, Any]) -> None:
             f"{answered.folder / f'predictions-{answered.name}.jsonl'} has {count:,} answers, but summary.json counts "
             f"{entry['n']:,}: one of them is damaged. Evaluate again."
         )
+
+
+def _cut(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the shares of answers that reached the limit of tokens, and the limit; nothing where none did."""
+    shares = [each["cut"] / each["n"] if each.get("cut") else 0.0 for each in entries]
+    return {"cut": dict(zip(SIDES, shares, strict=True)), "limit": entries[1]["max_new_tokens"]} if any(shares) else {}
 
 
 def _computed(folder: Path, summary: dict[str, Any], name: str) -> dict[str, str]:

@@ -96,8 +96,8 @@ def numbers(run: Run) -> dict[str, list[dict[str, Any]]]:
 
 
 SHAPES = {
-    "middle_dip": "How far the middle lies below the two ends (middle dip)",
-    "primacy": "how far the last position lies below the first (primacy)",
+    "middle_dip": "the middle lies below the two ends (middle dip)",
+    "primacy": "the last position lies below the first (primacy)",
 }
 
 
@@ -105,16 +105,20 @@ def shapes(run: Run) -> dict[str, list[str]]:
     """Return how accuracy depends on the position, in a sentence for each run, by the figure's name."""
     return {
         f"positions-{name}": [
-            (f"{side.label}: " if len(run.sides) > 1 else "")
-            + "; ".join(
-                f"{called}: {text.points(row['before'])} points before, {text.points(row['after'])} after, "
-                f"change {text.points(row['change'])} ({text.points(row['low'])} to {text.points(row['high'])})"
-                for key, called in SHAPES.items()
-                # Of so few contexts nothing can be said.
-                if (row := side.benchmarks[name].get(key)) and row["high"] - row["low"] < 4
-            )
+            f"{side.label}: {said}" if len(run.sides) > 1 else said
             for side in run.sides
-            if "primacy" in side.benchmarks.get(name, {})
+            if (said := _shape(side.benchmarks.get(name, {})))
         ]
         for name in run.titles
     }
+
+
+def _shape(benchmark: Mapping[str, Any]) -> str:
+    """Return the sentence of one benchmark; nothing of what so few contexts leave wholly open."""
+    said = [
+        f"{called} by {text.points(row['before'])} points before, {text.points(row['after'])} after, "
+        f"change {text.points(row['change'])} ({text.points(row['low'])} to {text.points(row['high'])})"
+        for key, called in SHAPES.items()
+        if (row := benchmark.get(key)) and row["high"] - row["low"] < 4
+    ]
+    return f"Shape: {'; '.join(said)}" if said else ""
