@@ -9,8 +9,9 @@ import pytest
 import transformers
 
 from needlework import pipeline, recipe
+from needlework.benchmark_settings import MDQA, Evaluate, Knowledge
 from needlework.cli_plan import print_plan
-from needlework.errors import BudgetError, ModelError, RecipeError
+from needlework.errors import BudgetError, ModelError, RecipeError, UserError
 from needlework.recipe import Recipe
 
 
@@ -120,3 +121,13 @@ def test_what_cannot_be_trained_is_refused_as_by_the_training(
 
 def test_few_haystacks_of_many_are_counted(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "counted in 16 of 1,000 haystacks" in plan(capsys, tiny(model_folder, haystacks=1000), 1.0)
+
+
+def test_the_benchmarks_of_a_run_are_built_and_counted(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = tiny(model_folder)
+    mdqa = MDQA(documents=2, positions=(1, 2), paragraphs=2, questions_per_paragraph=1)
+    text = plan(capsys, chosen.model_copy(update={"evaluate": Evaluate(mdqa=mdqa, knowledge=Knowledge(facts=8))}), 1.0)
+    assert "also measures knowledge (8 questions), mdqa (4 questions)," in text
+    outside = Evaluate(mdqa=mdqa.model_copy(update={"positions": (1, 9)}))
+    with pytest.raises(UserError, match=r"evaluate\.mdqa\.positions has 9"):
+        print_plan(chosen.model_copy(update={"evaluate": outside}), 1.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from needlework.errors import HubError
@@ -31,6 +31,7 @@ def print_plan(recipe: Recipe, tflops: float | None = None) -> None:
     """
     from needlework import own_data, preparation
     from needlework import recipe as recipes
+    from needlework.evaluation import build_benchmarks
     from needlework.models.loading import load_config
     from needlework.progress import Silent
     from needlework.train import estimate
@@ -39,15 +40,19 @@ def print_plan(recipe: Recipe, tflops: float | None = None) -> None:
     model, train = recipe.model, recipe.train
     print(recipes.dump(recipe), end="")
     _comment(f"{answers * train.epochs} answers in {train.steps(count)} steps of {train.batch_size} haystacks")
-    measured = ", ".join(name for name, section in dict(recipe.evaluate).items() if section)
-    _comment(f"`run` also measures {measured}, before and after; what that takes is not estimated")
     try:
         config = load_config(model.name, trust_remote_code=model.trust_remote_code)
         renderer = preparation.make_renderer(model)
     except HubError as error:
+        _comment(_measured(recipe, {}))
         _comment(f"Parameters, tokens, memory and time are left out, because they need the model: {error}")
         return
     preparation.check_training(recipe, renderer, Silent())
+    # Built, and not just listed, so that a mistake in their settings is found here.
+    built = build_benchmarks(recipe.evaluate, recipe.seed, renderer)
+    _comment(
+        _measured(recipe, {each.name: sum(len(haystack.needles) for haystack in each.haystacks) for each in built})
+    )
     data, _ = preparation.training_data(recipe, renderer)
     largest = renderer.pack(data.largest())
     rows = [renderer.pack(data[index]) for index in _spread(count)]
@@ -58,6 +63,13 @@ def print_plan(recipe: Recipe, tflops: float | None = None) -> None:
     precision = _precision(recipe, tflops)
     _comment(_memory(recipe, shaped, max(largest, *rows, key=estimate.tokens), precision))
     _comment(_time(recipe, shaped, rows, count, precision, tflops))
+
+
+def _measured(recipe: Recipe, counts: Mapping[str, int]) -> str:
+    """Say what is measured besides, with the number of questions where that is known."""
+    others = (name for name, section in dict(recipe.evaluate).items() if section and name not in counts)
+    listed = ", ".join([*(f"{name} ({count:,} questions)" for name, count in counts.items()), *others])
+    return f"`run` also measures {listed}, before and after; what that takes is not estimated"
 
 
 def _comment(text: str) -> None:
