@@ -218,7 +218,9 @@ def test_only_the_first_process_writes_and_speaks(model_folder: Path, tmp_path: 
     assert together(2, call, tmp_path, *arguments) == [0, 0]
     first, second = ((tmp_path / str(rank)).read_text() for rank in range(2))
     assert "train: 2/2 loss" in first
-    assert first.splitlines()[-1] == f"Model: {tmp_path / 'run/train/model'}"
+    model, following = first.splitlines()[-2:]
+    assert model == f"Model: {tmp_path / 'run/train/model'}"
+    assert following.startswith("Next: needlework evaluate ")
     assert second == ""
     files = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*")}
     kept = {"metrics.jsonl", "summary.json", "model", "model/config.json", "model/model.safetensors"}
