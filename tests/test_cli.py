@@ -147,13 +147,15 @@ def test_memory_that_runs_out_is_one_sentence_with_what_takes_less(
     assert "--set train.gradient_checkpointing=true" in message
 
 
-def test_another_fault_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_program_keeps_its_traceback_and_is_not_taken_for_harm(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def finetune(*arguments: Any) -> None:
         raise RuntimeError("a fault")
 
     monkeypatch.setattr("needlework.pipeline.finetune", finetune)
-    with pytest.raises(RuntimeError, match="a fault"):
-        call(monkeypatch, "finetune", "smollm2-135m")
+    assert call(monkeypatch, "finetune", "smollm2-135m") == 70
+    assert capsys.readouterr().err.endswith("RuntimeError: a fault\n")
 
 
 @pytest.mark.parametrize("name", ["file", 300 * "x"])

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -220,7 +221,16 @@ QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_VERBOSITY": "error", "HF_HUB
 
 
 def main() -> None:
-    """Run the command line; an error that the user can fix is one sentence and exit code 2."""
+    """Run the command line; an error that the user can fix is one sentence and exit code 2, a fault of ours 70."""
+    try:
+        _main()
+    except Exception:
+        traceback.print_exc()
+        # Python's own 1 is what `gate` says of harm.
+        sys.exit(os.EX_SOFTWARE)
+
+
+def _main() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     # PEFT asks a model of transformers by an old name.
