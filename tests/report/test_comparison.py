@@ -112,6 +112,9 @@ def test_other_texts_around_the_same_questions_are_refused(tmp_path: Path) -> No
         write([replace(each, prompt=prompt) for each in [*read(Prediction, path)]], path)
     with pytest.raises(DataError, match=r"kv was asked differently .* one recipe and one seed"):
         compare(before, after)
+    # An earlier version wrote none.
+    older = evaluation(tmp_path / "o", [True] * 12)
+    assert compare(older, after)["benchmarks"]["kv"]["overall"]["n"] == 72
 
 
 def test_questions_about_one_paragraph_are_one_cluster(tmp_path: Path) -> None:
