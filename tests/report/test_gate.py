@@ -55,12 +55,15 @@ def test_of_a_score_that_counts_a_fault_a_rise_is_harm() -> None:
 
 
 def test_what_was_lost_is_said_beside_the_balance() -> None:
-    kept, risen = gate(comparison(knowledge=KEPT, grounding=judged(100, 300)), ["knowledge", "grounding"], 0.02)
+    kept, risen = gate(comparison(knowledge=KEPT, mmlu=judged(100, 300)), ["knowledge", "mmlu"], 0.02)
     assert "n = 2,000; 10 of 1,988 hits lost, 12 gained)" in kept.text
     assert "look at what was lost" not in kept.text
     assert risen.judgement == "no harm"
     assert "; 100 of 1,700 hits lost, 300 gained)" in risen.text
     assert "look at what was lost" in risen.text
+    # What was trained for may rise.
+    (trained,) = gate(comparison(mdqa=judged(100, 300)), ["mdqa"], 0.02)
+    assert "look at what was lost" not in trained.text
 
 
 def test_what_would_tell_is_counted() -> None:

@@ -188,12 +188,13 @@ def kept(name: str, title: str, counts: Mapping[str, Mapping[str, int]]) -> Figu
 
     # Room to the right of the longest bar for its number.
     room = alt.Scale(domain=[0, 1.2 * max(1, *(count for each in counts.values() for count in each.values()))])
+    names = [*next(iter(counts.values()))]
     shades = {"lost": CHANGES[0], "gained": CHANGES[-1]}
     moved = alt.Color(
         "fate:N",
         scale=alt.Scale(
-            domain=[*next(iter(counts.values()))],
-            range=[shades.get(each, BEFORE) for each in next(iter(counts.values()))],
+            domain=names,
+            range=[shades.get(each, BEFORE) for each in names],
         ),
         legend=None,
     )

@@ -106,7 +106,7 @@ def _judged(start: str, name: str, row: Row, margin: float) -> Finding:
     span = f"{points(row['low'])} to {points(row['high'])}"
     numbers = f"change {points(row['change'])} points, 95 % interval {span}, n = {row['n']:,}; {_turned(name, row)}"
     advice = _advice(name, gain, loss, margin) if judgement == "too few" else ""
-    if judgement == "no harm" and gain["low"] > 0:
+    if judgement == "no harm" and gain["low"] > 0 and is_kept(name):
         advice = " It is judged by the balance. Nothing taught what rose, so look at what was lost (in the report)."
     return Finding(judgement, f"{start}{name}: {said} ({numbers}).{advice}")
 

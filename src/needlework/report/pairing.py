@@ -9,6 +9,7 @@ from typing import Any
 
 from needlework.errors import DataError
 from needlework.haystack import Prediction, read
+from needlework.storage import read_object
 
 Pair = tuple[Prediction, Prediction]
 
@@ -119,32 +120,17 @@ def system_message(folder: Path) -> str | None:
     Raises:
         DataError: If the folder's settings are damaged.
     """
-    model = _saved(folder / "settings.json").get("model")
-    return model.get("system") if isinstance(model, dict) else None
+    saved = read_object(folder / "settings.json", "model") or {}
+    system: str | None = saved.get("model", {}).get("system")
+    return system
 
 
 def _settings(path: Path, name: str, seed: bool) -> dict[str, Any]:
-    saved = _saved(path)
+    saved = read_object(path, "benchmarks") or {}
+    sections = saved.get("benchmarks", {})
+    # Controls such as `mdqa_oracle` have the settings of `mdqa`, and the tasks of lm-eval share theirs.
+    found = (sections[each] for each in (name, name.partition("_")[0], "general") if each in sections)
     try:
-        sections = saved.get("benchmarks", {})
-        # Controls such as `mdqa_oracle` have the settings of `mdqa`, and the tasks of lm-eval share theirs.
-        found = (sections[each] for each in (name, name.partition("_")[0], "general") if each in sections)
         return dict(next(found, {})) | ({"seed": saved["seed"]} if seed and "seed" in saved else {})
-    except (ValueError, TypeError, AttributeError):
-        raise _damaged(path) from None
-
-
-def _saved(path: Path) -> dict[str, Any]:
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError:
-        raise _damaged(path) from None
-    if not isinstance(saved, dict):
-        raise _damaged(path)
-    return saved
-
-
-def _damaged(path: Path) -> DataError:
-    return DataError(f"{path} is damaged: it should hold the settings of an evaluation.")
+    except (ValueError, TypeError):
+        raise DataError(f"{path} is damaged: it should hold the settings of an evaluation.") from None
