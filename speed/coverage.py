@@ -13,6 +13,7 @@ import numpy.typing as npt
 from needlework.report.margin import judge, needed_to_judge
 from needlework.report.power import needed
 from needlework.report.statistics import change_interval, contrast, exact_p, rate_interval
+from needlework.report.trainings import mean_row
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -65,6 +66,33 @@ class Design:
         return hits
 
 
+@dataclass(frozen=True)
+class Trainings(Design):
+    """Several trainings of one model, asked the same needles."""
+
+    alike: float = 0.5
+    runs: int = 3
+    spread: float = 0.0
+    """The standard deviation of what a training adds to all its answers, on the latent scale."""
+
+    def draw_runs(self, rng: np.random.Generator) -> tuple[Floats, Floats, Ints]:
+        """Return what hit before, of shape [N], what hit after, of shape [N, runs], and the clusters."""
+        from scipy.special import ndtri
+
+        clusters = np.repeat(np.arange(self.clusters), self.needles)
+        shared, tuned = self._latent(rng, clusters), self._latent(rng, clusters)
+        before = self._hits(rng, clusters, shared, self.before)
+        after = np.empty((len(clusters), self.runs))
+        # So that the rate over all trainings is `after`.
+        level = ndtri(self.after) * (1 + self.spread**2) ** 0.5
+        for run in range(self.runs):
+            # Trainings share half of what the model before does not.
+            own = (0.5**0.5) * tuned + 0.5**0.5 * self._latent(rng, clusters)
+            latent = self.alike**0.5 * shared + (1 - self.alike) ** 0.5 * own
+            after[:, run] = latent + self.spread * rng.standard_normal() < level
+        return before, after, clusters
+
+
 def coverage(design: Design, trials: int, seed: int = 0) -> dict[str, float]:
     """Return how often 95 % intervals cover a rate and a change, and how often p < 0.05."""
     rng = np.random.default_rng(seed)
@@ -76,6 +104,18 @@ def coverage(design: Design, trials: int, seed: int = 0) -> dict[str, float]:
         found["rate"] += _covers(rate_interval(before, clusters), design.before)
         found["change"] += _covers(change_interval(after - before, clusters), truth)
         found["p"] += exact_p(after - before, clusters) < 0.05
+    return {name: count / trials for name, count in found.items()}
+
+
+def mean_coverage(design: Trainings, trials: int, seed: int = 0) -> dict[str, float]:
+    """Return how often the intervals of a mean of trainings cover its rate and change, and how often p < 0.05."""
+    rng = np.random.default_rng(seed)
+    found = dict.fromkeys(("rate", "change", "p"), 0.0)
+    for _ in range(trials):
+        row = mean_row(*design.draw_runs(rng))
+        found["rate"] += _covers((row["after_low"], row["after_high"]), design.after)
+        found["change"] += _covers((row["low"], row["high"]), design.after - design.before)
+        found["p"] += row["p"] < 0.05
     return {name: count / trials for name, count in found.items()}
 
 
@@ -137,6 +177,7 @@ def _covers(span: tuple[float, float], truth: float) -> bool:
 def main() -> None:
     """Print the tables."""
     print_coverage()
+    print_trainings()
     print_gate()
     print_power()
 
@@ -161,6 +202,36 @@ def print_coverage() -> None:
         print(
             f"| {clusters} | {needles} | {dip_coverage(Design(clusters, needles, 0, 0, 0.5), TRIALS):.1%} |", flush=True
         )
+
+
+def print_trainings() -> None:
+    """Print the same of means of several trainings; the change of a rate of 0.3 by the spread of trainings."""
+    print("\n| trainings | clusters | needles in each | before | after | differ by | rate | change | p < 0.05 |")
+    print("|---" * 9 + "|")
+    for runs, clusters, needles in (
+        (2, 50, 4),
+        (2, 200, 1),
+        (3, 50, 1),
+        (3, 50, 4),
+        (3, 200, 1),
+        (5, 50, 4),
+        (5, 200, 1),
+    ):
+        for before, after in ((0.3, 0.3), (0.3, 0.4)):
+            for spread in (0.0, 0.1, 0.3):
+                found = mean_coverage(Trainings(clusters, needles, before, after, 0.5, 0.4, runs, spread), TRIALS)
+                alarm = f"{found['p']:.1%}" if before == after else ""
+                shares = f"{_points(after, spread)} | {found['rate']:.1%} | {found['change']:.1%} | {alarm}"
+                print(f"| {runs} | {clusters} | {needles} | {before} | {after} | {shares} |", flush=True)
+
+
+def _points(rate: float, spread: float) -> str:
+    """Return the standard deviation of trainings' rates, in points."""
+    from scipy.special import ndtr, ndtri
+
+    effects = spread * np.random.default_rng(0).standard_normal(100_000)
+    rates = ndtr(ndtri(rate) * (1 + spread**2) ** 0.5 - effects)
+    return f"{100 * rates.std():.1f}"
 
 
 def print_gate() -> None:

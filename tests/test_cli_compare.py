@@ -45,6 +45,23 @@ def test_compare_prints_a_table_and_writes_on_request(
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["comparison.json", "rows.csv", "table.md"]
 
 
+def test_compare_adds_the_mean_of_trainings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    runs = [evaluation(tmp_path / name, hits, 40) for name, hits in (("b", 2), ("x", 30), ("y", 32), ("z", 34))]
+    assert call(monkeypatch, "compare", *runs, "--mean", "--output", str(tmp_path / "out")) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "mean of 3 trainings 80.0%" in said
+    assert said.count("Going from") == 1
+    assert "Going from b to the mean of 3 trainings raised multi-document QA from 5% to 80%." in said
+    rows = list(csv.DictReader((tmp_path / "out" / "rows.csv").open()))
+    assert [row["rate"] for row in rows if row["run"] == "mean of 3 trainings"] == ["0.8", "0.8"]
+    assert "| mean of 3 trainings | 80.0%" in (tmp_path / "out" / "table.md").read_text()
+    # The gate judges each training, of which a mean could hide one.
+    assert call(monkeypatch, "gate", str(tmp_path / "out"), "--benchmark", "mdqa") == 0
+    assert capsys.readouterr().out.count("no harm") == 3
+
+
 def test_compare_puts_several_runs_beside_each_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

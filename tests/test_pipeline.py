@@ -85,6 +85,33 @@ def test_a_finished_run_is_not_touched(tiny: Path, finished: Path) -> None:
     assert stamps(finished) == before
 
 
+def test_several_trainings_share_one_evaluation_and_have_a_mean(tiny: Path, tmp_path: Path) -> None:
+    few = ["trainings=3", "data.haystacks=2", "evaluate={kv: {lengths: [500], depths: [0, 1], haystacks: 4}}"]
+    comparison = pipeline.run(recipe.load(tiny, few), tmp_path)
+    assert comparison["folders"] == ["before", "after", "seed-1/after", "seed-2/after"]
+    rates = [each["benchmarks"]["kv"]["overall"] for each in (comparison, *comparison["others"], comparison["mean"])]
+    assert rates[3]["after"] == pytest.approx(sum(each["after"] for each in rates[:3]) / 3, abs=1e-5)
+    assert len({each["before"] for each in rates}) == 1
+    made = [recipe.load(tmp_path / folder / "recipe.yaml") for folder in (".", "seed-1", "seed-2")]
+    assert [(each.seed, each.trainings) for each in made] == [(0, 3), (1, 1), (2, 1)]
+    weights = [(tmp_path / folder / "train/model/model.safetensors").read_bytes() for folder in (".", "seed-1")]
+    assert weights[0] != weights[1]
+    assert "Key-value retrieval" in (tmp_path / "seed-1/train/model/README.md").read_text()
+    before = stamps(tmp_path)
+    # As if it had been killed before the report.
+    (tmp_path / "report.html").unlink()
+    pipeline.run(recipe.load(tiny, few), tmp_path)
+    again = {path.name for path, stamp in stamps(tmp_path).items() if before[path] != stamp}
+    assert not again & {"predictions-kv.jsonl", "metrics.jsonl", "model.safetensors", "recipe.yaml"}
+    assert "report.html" in again
+
+
+def test_finetune_does_one_training(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="has 3 trainings, but `finetune` does one"):
+        pipeline.finetune(recipe.load(tiny, ["trainings=3"]), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_checkpoints_that_a_kill_left_behind_are_deleted(tiny: Path, finished: Path, tmp_path: Path) -> None:
     output = shutil.copytree(finished, tmp_path / "run")
     (output / "train/checkpoints/checkpoint-2").mkdir(parents=True)

@@ -123,6 +123,7 @@ def test_every_key_has_help() -> None:
         ("data.items=[9, 4]", "data.items is [9, 4]: give the fewest items, at least 1, then the most"),
         ("data.haystacks=10000000000000000000000000000", "should be less than or equal to"),
         ("seed=4294967296", "seed is 4294967296: input should be less than 4294967296"),
+        ("trainings=2", "trainings is 2: two do not show how trainings vary: take 1, or 3 or more"),
         ("data.file=x.jsonl", "data: file takes the place of a task's haystacks, so leave out haystacks"),
         ("data.sha256=0a", "data: sha256 is that of file, which is not given"),
         ("train.merge=false", "train.merge is False: only LoRA has an adapter to save alone"),

@@ -16,6 +16,9 @@ def compare(
     output: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="Write comparison.json, table.md and rows.csv here.")
     ] = None,
+    mean: Annotated[
+        bool, typer.Option("--mean", help="RUNs are trainings by different seeds: compare their mean, too.")
+    ] = False,
     detect: Annotated[
         float | None, typer.Option(metavar="POINTS", help="Also say how many needles it takes to detect such a change.")
     ] = None,
@@ -26,7 +29,11 @@ def compare(
 
     rate = None if detect is None else _rate(detect, "--detect")
     first, *others = runs
-    comparison = pipeline.write_comparison(base, first, output, *others) if output else paired(base, first, *others)
+    comparison = (
+        pipeline.write_comparison(base, first, output, *others, mean=mean)
+        if output
+        else paired(base, first, *others, mean=mean)
+    )
     print_comparison(comparison)
     for line in _not_shared(comparison):
         print(line)
@@ -73,7 +80,7 @@ def print_comparison(comparison: dict[str, Any]) -> None:
     if any(run["benchmarks"] for run in runs):
         for each in tables(comparison, console.width) if "others" in comparison else [table(comparison)]:
             console.print(each)
-        for run in runs:
+        for run in [comparison["mean"]] if "mean" in comparison else runs:
             console.print(verdict(comparison | run), markup=False)
         if "others" in comparison:
             console.print(legend(comparison), style="dim", markup=False)

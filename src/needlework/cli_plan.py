@@ -63,6 +63,9 @@ def print_plan(recipe: Recipe, tflops: float | None = None) -> None:
     precision = _precision(recipe, tflops)
     _comment(_memory(recipe, shaped, max(largest, *rows, key=estimate.tokens), precision))
     _comment(_time(recipe, shaped, rows, count, precision, tflops))
+    if recipe.trainings > 1:
+        seeds = f"seeds {recipe.seed} to {recipe.seeds[-1]}"
+        _comment(f"`run` trains {recipe.trainings} times, with {seeds}: each training takes that time")
 
 
 def _measured(recipe: Recipe, counts: Mapping[str, int]) -> str:

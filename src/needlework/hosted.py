@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from needlework import generation, served
 from needlework import recipe as recipes
 from needlework.errors import RecipeError, UserError
-from needlework.preparation import check_separate, make_renderer
+from needlework.preparation import check_separate, check_single, make_renderer
 from needlework.progress import Progress, Silent
 from needlework.recipe import Recipe
 from needlework.remote import OPENAI_URL, connect
@@ -79,6 +79,7 @@ def submit(recipe: Recipe, output: Path, offer: Offer, confirm: Confirm, progres
     client = connect(base_url, kind.key)
     if recipe.hosted.model is None:
         raise RecipeError("the recipe does not say which model to finetune. Add --set hosted.model=NAME.")
+    check_single(recipe, "hosted submit")
     check_separate(recipe)
     with locked(output / FOLDER):
         recipe = _settle(recipe, output, offer.host)

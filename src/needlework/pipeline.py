@@ -17,7 +17,7 @@ from needlework import recipe as recipes
 from needlework.benchmark_settings import Evaluate
 from needlework.errors import RecipeError
 from needlework.evaluation import asked, build_benchmarks, build_general, measure
-from needlework.preparation import check_training, make_renderer, training_data
+from needlework.preparation import check_single, check_training, make_renderer, training_data
 from needlework.progress import Progress, Silent
 from needlework.recipe import Model, Recipe
 from needlework.storage import difference, locked, read_object, write_json, write_text
@@ -59,12 +59,21 @@ def _run(recipe: Recipe, output: Path, progress: Progress) -> dict[str, Any]:
     if not (output / "train" / "summary.json").exists():
         trackers.check(recipe.train.trackers)
         check_training(recipe, make_renderer(recipe.model), progress)
-    base = recipe.model.name
-    evaluate(recipe.model, recipe.evaluate, recipe.seed, output / "before", progress, base)
-    _finetune(recipe, output, progress)
-    tuned = recipe.model.model_copy(update={"name": str(output / "train" / "model")})
-    evaluate(tuned, recipe.evaluate, recipe.seed, output / "after", progress, base)
-    comparison = write_comparison(output / "before", output / "after", output)
+    base, before = recipe.model.name, output / "before"
+    evaluate(recipe.model, recipe.evaluate, recipe.seed, before, progress, base)
+    folders = [output, *(output / f"seed-{seed}" for seed in recipe.seeds[1:])]
+    for folder, seed in zip(folders, recipe.seeds, strict=True):
+        if folder == output:
+            _finetune(recipe, output, progress)
+        else:
+            progress.say(f"Training {1 + folders.index(folder)} of {recipe.trainings}, seed {seed}")
+            finetune(recipe.model_copy(update={"seed": seed, "trainings": 1}), folder, progress)
+        tuned = recipe.model.model_copy(update={"name": str(folder / "train" / "model")})
+        evaluate(tuned, recipe.evaluate, recipe.seed, folder / "after", progress, base)
+        if folder != output:
+            write_comparison(before, folder / "after", folder)
+    afters = [folder / "after" for folder in folders]
+    comparison = write_comparison(before, afters[0], output, *afters[1:], mean=recipe.trainings > 1)
     report(output, progress)
     return comparison
 
@@ -141,6 +150,7 @@ def finetune(recipe: Recipe, output: str | os.PathLike[str], progress: Progress 
         UserError: If the recipe, the model or the folder is not usable; says why.
     """
     progress, output = (progress if processes.is_first() else None) or Silent(), Path(output)
+    check_single(recipe, "finetune")
     with ExitStack() as held:
         # Another training here would change the recipe, and take these checkpoints for remains of a kill.
         processes.first(lambda: held.enter_context(locked(output)))
@@ -196,6 +206,7 @@ def write_comparison(
     after: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *others: str | os.PathLike[str],
+    mean: bool = False,
 ) -> dict[str, Any]:
     """Compare evaluations with the first; write `table.md`, `rows.csv` and `comparison.json`, and return the last.
 
@@ -206,6 +217,7 @@ def write_comparison(
         after: The folder of another.
         output: Where to write, such as the run's folder.
         others: Folders of further evaluations.
+        mean: As in `needlework.compare`.
 
     Raises:
         DataError: As `needlework.compare` does.
@@ -216,7 +228,7 @@ def write_comparison(
 
     # The report finds the predictions by these, wherever the folders are moved to together.
     folders, output = [os.path.relpath(each, output) for each in (before, after, *others)], Path(output)
-    comparison = compare(before, after, *others) | {"folders": folders}
+    comparison = compare(before, after, *others, mean=mean) | {"folders": folders}
     write_text(output / "table.md", markdown(comparison))
     write_text(output / "rows.csv", rows_csv(comparison))
     write_json(output / "comparison.json", comparison)

@@ -92,6 +92,19 @@ def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> No
     check_separate(recipe)
 
 
+def check_single(recipe: Recipe, command: str) -> None:
+    """Refuse a recipe of several trainings to a command that does one.
+
+    Raises:
+        RecipeError: If it has more than one.
+    """
+    if recipe.trainings > 1:
+        raise RecipeError(
+            f"the recipe has {recipe.trainings} trainings, but `{command}` does one. Set trainings=1; for the others "
+            f"also seed={recipe.seed + 1} and so on. `needlework compare --mean` compares their mean."
+        )
+
+
 def check_separate(recipe: Recipe) -> None:
     """Refuse to measure a model on the text that it is trained on.
 

@@ -152,11 +152,28 @@ class Recipe(Section):
     """What the recipe is for, in one line."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Seed for data, training and benchmarks."""
+    trainings: int = Field(1, ge=1, le=1000)
+    """Trainings of `run`, with the seeds `seed`, `seed` + 1 and so on, all asked the questions of `seed`: 1, or 3 or
+    more, of which the mean is compared too. The paper averages 3."""
     model: Model = Model()
     data: Data = Data()
     train: Train = Train()
     hosted: Hosted = Hosted()
     evaluate: Evaluate = Evaluate(kv=KV(), mdqa=MDQA(), knowledge=Knowledge())
+
+    @field_validator("trainings")
+    @classmethod
+    def _shows_how_they_vary(cls, trainings: int, info: ValidationInfo) -> int:
+        if trainings == 2:
+            raise ValueError("two do not show how trainings vary: take 1, or 3 or more")
+        if (last := info.data.get("seed", 0) + trainings - 1) >= 2**32:
+            raise ValueError(f"the last training would have the seed {last}: lower seed or trainings")
+        return trainings
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of its trainings."""
+        return range(self.seed, self.seed + self.trainings)
 
 
 def names() -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from needlework.haystack import Prediction
 from needlework.report.page import inline_json, write_report
-from tests.report.conftest import Browser, demo, dump, page_of, prediction, several, value
+from tests.report.conftest import Browser, averaged, demo, dump, page_of, prediction, several, value
 
 
 def test_inlined_json_cannot_leave_its_element() -> None:
@@ -198,3 +198,15 @@ def test_measures_have_a_section_with_their_numbers(run: Path, browser: Browser)
     cells = browser.run("[...document.querySelectorAll('#measures td')].map(each => each.textContent)")
     assert cells[:7] == [HOSTILE[1], "40", "8", "20.5", "21.2", "0.75" + "0.65 to 0.85", "0.01"]
     assert "the 20 that changed most, of 32" in browser.run("document.querySelector('#measures').textContent")
+
+
+def test_of_several_trainings_the_mean_is_the_outcome(run: Path, browser: Browser) -> None:
+    page = page_of(averaged(run))
+    text = page.read_text(encoding="utf-8")
+    assert "Finetuning on 120 haystacks (mean of 2 trainings) raised key-value retrieval from 3% to 97%." in text
+    assert text.count('<p class="verdict">') == 1
+    assert text.count('<div class="tile">') == 1
+    assert "<small>mean of 2 trainings</small>" in text
+    assert "Exact p" not in text
+    browser.open(page, 1280)
+    assert browser.complaints() == []

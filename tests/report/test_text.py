@@ -3,18 +3,15 @@ from __future__ import annotations
 import pytest
 
 from needlework.report.text import (
-    Pair,
     clip,
     direction,
-    examples,
-    fates,
     in_sentence,
     model_name,
     percent,
     points,
     verdict,
 )
-from tests.report.conftest import SAME, compared, demo, prediction, row
+from tests.report.conftest import SAME, compared, demo, row
 
 
 def test_the_verdict_on_a_good_run() -> None:
@@ -101,23 +98,6 @@ def test_a_model_is_named_as_its_user_knows_it() -> None:
     assert model_name("/data/models/mistral") == "mistral"
     assert model_name("runs/a/train/model") == "a (finetuned)"
     assert model_name("train/model") == "the finetuned model"
-
-
-def pairs(before: str, after: str) -> list[Pair]:
-    return [Pair(prediction("kv", i, "", b == "1", extra={"exact": a == "1"}),
-                 prediction("kv", i, "", a == "1", extra={}))
-            for i, (b, a) in enumerate(zip(before, after, strict=True))]  # fmt: skip
-
-
-def test_examples_are_spread_evenly_over_what_changed() -> None:
-    chosen = examples(pairs("0" * 9 + "111", "1" * 9 + "110"), found=True)
-    assert [pair.before.id for pair in chosen] == ["kv/0001", "kv/0004", "kv/0007"]
-    assert [pair.before.id for pair in examples(pairs("0111", "0110"), found=False)] == ["kv/0003"]
-    assert examples(pairs("01", "01"), found=True) == []
-
-
-def test_fates_count_what_became_of_each_question() -> None:
-    assert list(fates(pairs("111000", "110001"), "").values()) == [2, 1, 1, 2]
 
 
 def test_a_clipped_text_shows_what_was_asked_for() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,20 @@ import numpy as np
 from needlework.errors import DataError
 from needlework.haystack import Prediction
 from needlework.report import measures
-from needlework.report.pairing import Answered, Pair, pair, read_answers, system_message
+from needlework.report.pairing import Answered, pair, read_answers, system_message
 from needlework.report.statistics import LEVEL, clusters_of, contrast, holm, row
 from needlework.report.text import in_order, is_number
+from needlework.report.trainings import FEWEST, mean_row
 
 METHOD = (
     "Paired by needle. Needles that share a question or a context form a cluster; 95 % intervals of changes by cluster "
     "bootstrap (expanded percentile, 10,000 resamples), of rates by Korn and Graubard; p by the exact sign-flip test. "
     "The p of a benchmark's positions, of its lengths, and of both together are each adjusted for their number by Holm."
+)
+
+OF_MEANS = (
+    "Intervals and p of a mean also cover how trainings differ: by t, of the variance of questions and of trainings, "
+    "with the degrees of freedom of Satterthwaite."
 )
 
 SIDES = ("before", "after")
@@ -30,21 +36,36 @@ COMPUTED = ("backend", "dtype", "system message")
 
 
 def compare(
-    base: str | os.PathLike[str], after: str | os.PathLike[str], *others: str | os.PathLike[str]
+    base: str | os.PathLike[str], after: str | os.PathLike[str], *others: str | os.PathLike[str], mean: bool = False
 ) -> dict[str, Any]:
     """Compare evaluation folders with the first of them, on the benchmarks each shares with it.
 
+    Args:
+        base: The evaluation to compare with.
+        after: Another evaluation.
+        others: Further ones.
+        mean: Whether all but the base are trainings of one recipe by different seeds, whose mean is compared as well.
+
     Returns:
         The content of `comparison.json`: of base and after rows overall, by gold position, by length, and by both;
-        with more folders the same of each under `others`. docs/records.md has the form.
+        with more folders the same of each under `others`, and that of their mean under `mean`. docs/records.md has the
+        form.
 
     Raises:
-        DataError: If a folder holds no finished evaluation, shares no benchmark, or was asked different needles.
+        DataError: If a folder holds no finished evaluation, shares no benchmark, or was asked different needles; or if
+            there are too few trainings for a mean.
     """
     before, *afters = map(Path, (base, after, *others))
+    if mean and len({each.resolve() for each in afters}) < max(FEWEST, len(afters)):
+        raise DataError(
+            f"a mean takes {FEWEST} different trainings or more, because fewer do not show how they vary. Train with "
+            f"further seeds, or leave out the mean."
+        )
     first, *rest = (_compare(before, each) for each in afters)
-    heading = {"before": _summary(before)["model"], "after": first["after"], "level": LEVEL, "method": METHOD}
-    return heading | first | ({"others": rest} if rest else {})
+    method = f"{METHOD} {OF_MEANS}" if mean else METHOD
+    heading = {"before": _summary(before)["model"], "after": first["after"], "level": LEVEL, "method": method}
+    found = heading | first | ({"others": rest} if rest else {})
+    return found | ({"mean": _mean(before, afters, first["benchmarks"])} if mean else {})
 
 
 def _compare(before: Path, after: Path) -> dict[str, Any]:
@@ -60,8 +81,8 @@ def _compare(before: Path, after: Path) -> dict[str, Any]:
             _check_count(each, summary["benchmarks"][name])
         pairs = pair(*answered)
         too_long = {side: len(each.skipped) for side, each in zip(SIDES, answered, strict=True)}
-        asked_of = [each.cluster or each.haystack for each, _ in pairs]
-        clusters = clusters_of(asked_of, [each.group for each, _ in pairs])
+        questions = [each for each, _ in pairs]
+        clusters = _clusters(questions)
         unlike = _unlike(*(_computed(*each, name) for each in zip((before, after), summaries, strict=True)))
         entries = [each["benchmarks"][name] for each in summaries]
         for number, (score, title) in enumerate(asked[name]["titles"].items()):
@@ -72,8 +93,8 @@ def _compare(before: Path, after: Path) -> dict[str, Any]:
                 **({"skipped": too_long} if any(too_long.values()) else {}),
                 **({"unlike": unlike} if unlike else {}),
                 **_cut(entries),
-                **_tables(pairs, outcomes, clusters),
-                **_shape(pairs, outcomes, clusters),
+                **_tables(questions, outcomes[:, 0], outcomes[:, 1], clusters, row),
+                **_shape(questions, outcomes, clusters),
             }
     alone = {
         side: [name for name in mine if name not in shared]
@@ -81,6 +102,36 @@ def _compare(before: Path, after: Path) -> dict[str, Any]:
     }
     found = {"after": summaries[1]["model"], "benchmarks": benchmarks, "not_shared": alone}
     return found | ({"measures": measured} if (measured := measures.compare(before, after)) else {})
+
+
+def _mean(before: Path, afters: Sequence[Path], benchmarks: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the rows of the mean of several trainings, over the needles that each of them answered.
+
+    Args:
+        before: The evaluation of the model that all were made from.
+        afters: Those of the trainings.
+        benchmarks: What was compared of the first training.
+    """
+    found: dict[str, Any] = {}
+    for name, each in benchmarks.items():
+        base, _, score = name.partition(".")
+        if not all(base in _summary(folder)["benchmarks"] for folder in afters):
+            continue
+        first = read_answers(before, base)
+        said = [{one.id: other for one, other in pair(first, read_answers(folder, base))} for folder in afters]
+        answers = [(one, *(side[id] for side in said)) for id, one in first.predictions.items()
+                   if all(id in side for side in said)]  # fmt: skip
+        if answers:
+            questions = [one for one, *_ in answers]
+            outcomes = _outcomes(answers, score, f"{base} of {before} or of a training")
+            tables = _tables(questions, outcomes[:, 0], outcomes[:, 1:], _clusters(questions), mean_row)
+            found[name] = {"title": each["title"], "meaning": each["meaning"], **tables}
+    return {"after": f"mean of {len(afters)} trainings", "benchmarks": found}
+
+
+def _clusters(asked: Sequence[Prediction]) -> Any:
+    """Return the cluster of each needle, shape [N]."""
+    return clusters_of([each.cluster or each.haystack for each in asked], [each.group for each in asked])
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -137,32 +188,34 @@ def _unlike(before: dict[str, str], after: dict[str, str]) -> dict[str, dict[str
     return {key: each for key, each in sides.items() if each["before"] != each["after"]}
 
 
-def _outcomes(pairs: list[Pair], score: str, where: str) -> Any:
-    """Return whether each side hit, by the main score or by a further one, shape [N, 2]."""
+def _outcomes(answers: Sequence[tuple[Prediction, ...]], score: str, where: str) -> Any:
+    """Return whether each run hit, by the main score or by a further one, shape [N, runs]."""
     try:
-        return np.array([[side.extra[score] if score else side.hit for side in pair] for pair in pairs])
+        return np.array([[run.extra[score] if score else run.hit for run in each] for each in answers])
     except KeyError:
         raise DataError(f"{where} lacks the score {score!r}. Evaluate both with one version.") from None
 
 
-def _tables(pairs: list[Pair], outcomes: Any, clusters: Any) -> dict[str, Any]:
+def _tables(
+    asked: Sequence[Prediction], before: Any, after: Any, clusters: Any, row_of: Callable[..., dict[str, Any]]
+) -> dict[str, Any]:
     def table_row(indices: list[int]) -> dict[str, Any]:
-        return row(outcomes[indices, 0], outcomes[indices, 1], clusters[indices])
+        return row_of(before[indices], after[indices], clusters[indices])
 
     def rows(label: Callable[[Prediction], Any], within: Iterable[int]) -> dict[str, dict[str, Any]]:
         groups: dict[str, list[int]] = {}
         for index in within:
-            value = label(pairs[index][0])
+            value = label(asked[index])
             if value not in ("", None):
                 groups.setdefault(str(value), []).append(index)
         return {key: table_row(groups[key]) for key in in_order(groups)}
 
-    everything = list(range(len(pairs)))
+    everything = list(range(len(asked)))
     by_position = rows(lambda each: each.place, everything)
     by_length = rows(lambda each: each.length, everything)
     by_both = {}
     for length in by_length:
-        found = rows(lambda each: each.place, [i for i in everything if str(pairs[i][0].length) == length])
+        found = rows(lambda each: each.place, [i for i in everything if str(asked[i].length) == length])
         # Places that are no numbers may come in another order at one length than in all.
         by_both[length] = {place: found[place] for place in by_position if place in found}
     for family in (
@@ -180,9 +233,9 @@ def _tables(pairs: list[Pair], outcomes: Any, clusters: Any) -> dict[str, Any]:
     }
 
 
-def _shape(pairs: list[Pair], outcomes: Any, clusters: Any) -> dict[str, dict[str, float]]:
+def _shape(asked: Sequence[Prediction], outcomes: Any, clusters: Any) -> dict[str, dict[str, float]]:
     """Return how accuracy depends on the gold position, where positions are numbers and there are several."""
-    places = [pair[0].place for pair in pairs]
+    places = [each.place for each in asked]
     ordered = in_order(place for place in places if place)
     count = len(ordered)
     if count < 2 or not all(map(is_number, ordered)):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from needlework.report import charts, measure_charts, text
+from needlework.report import charts, fates, measure_charts, text
 from needlework.report.drawing import Figure
 from needlework.report.run import Run
 from needlework.visible import visible
@@ -33,7 +33,7 @@ def position_figures(run: Run) -> list[Figure]:
         places = list(dict.fromkeys(place for table in tables for place in table))
         if len(places) > 1 and not text.is_fault(name):
             measure = "Depth" if places[0].endswith("%") else "Position"
-            found = charts.rates(run.labels, tables)
+            found = charts.rates(run.names, tables)
             figures.append(
                 charts.positions(f"positions-{name}", title, found, f"{measure} of the gold item in the context")
             )
@@ -44,20 +44,20 @@ def other_figures(run: Run) -> list[Figure]:
     """Return all figures but those of positions and of measures."""
     figures, titles = [], run.titles
     if len(run.sides) > 1 and titles:
-        overall = [{each["title"]: each["overall"] for each in side.benchmarks.values()} for side in run.sides]
-        figures.append(charts.all_rates("all", charts.rates(run.labels, overall)))
+        overall = [{each["title"]: each["overall"] for each in side.benchmarks.values()} for side in run.compared]
+        figures.append(charts.all_rates("all", charts.rates(run.names, overall)))
     for name, title in titles.items():
         both, lengths = run.tables(name, "by_length_and_position"), run.tables(name, "by_length")
         if any(both) and not text.is_part(name, titles):
-            figures.append(charts.heat_map(f"map-{name}", title, run.labels, both))
+            figures.append(charts.heat_map(f"map-{name}", title, run.names, both))
         elif max(map(len, lengths)) > 1 and max(map(len, run.tables(name, "by_position"))) < 2:
             axis = "Context length (tokens)"
-            figures.append(charts.positions(f"lengths-{name}", title, charts.rates(run.labels, lengths), axis))
+            figures.append(charts.positions(f"lengths-{name}", title, charts.rates(run.names, lengths), axis))
         if text.is_kept(name) and not text.is_fault(name):
             base, _, score = name.partition(".")
-            fates = {side.label: text.fates(run.pairs(base, number), score)
+            found = {side.label: fates.fates(run.pairs(base, number), score)
                      for number, side in enumerate(run.sides) if name in side.benchmarks}  # fmt: skip
-            figures.append(charts.kept(f"kept-{name}", title, fates))
+            figures.append(charts.kept(f"kept-{name}", title, found))
     if run.steps:
         figures.append(charts.training("training", run.steps))
     return figures
@@ -87,7 +87,7 @@ def numbers(run: Run) -> dict[str, list[dict[str, Any]]]:
     return {
         f"{kind}-{name}": [
             {"name": name, "place": place, "run": side.label if len(run.sides) > 1 else "", "row": row}
-            for side in run.sides
+            for side in run.compared
             for place, row in side.benchmarks.get(name, {}).get(table, {}).items()
         ]
         for kind, table in (("positions", "by_position"), ("lengths", "by_length"))

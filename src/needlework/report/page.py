@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from needlework.report import charts, figures, text
+from needlework.report import charts, fates, figures, text
 from needlework.report.browser import MOST, embedded
 from needlework.report.drawing import Figure, interactive, save, vegalite_version
 from needlework.report.run import Run, Side, load
@@ -74,14 +74,17 @@ def render(run: Run, drawn: Sequence[Figure], measures: Sequence[figures.Measure
     everything = [*drawn, *(each.figure for each in measures)]
     specs = {f"{each.name}/{i}": spec for each in everything for i, spec in enumerate(interactive(each))}
     overall = _overall(run)
+    # Of several trainings the mean is what was asked.
+    told = [run.mean] if run.mean else run.sides
     return _template().render(
         run=run,
         comparison=comparison,
         heading=_heading(run),
-        verdicts=[_verdict(run, side) for side in run.sides if side.benchmarks],
-        tiles=_tiles(run) if len(run.sides) == 1 else [],
+        verdicts=[_verdict(run, side) for side in told if side.benchmarks],
+        tiles=_tiles(run, told[0]) if len(told) == 1 else [],
         sides=("Before", "After") if len(run.sides) == 1 else ("First", "This"),
         overall=overall,
+        p_called="p" if run.mean else "Exact p",
         adjusted=any("adjusted_p" in each["row"] for each in overall),
         level=f"{100 * level:.0f}%",
         figures={kind: [each for each in drawn if each.name.partition("-")[0] == kind] for kind in _KINDS},
@@ -136,7 +139,8 @@ def _heading(run: Run) -> str:
 
 def _verdict(run: Run, side: Side) -> str:
     compared = run.comparison | {"after": side.model, "benchmarks": side.benchmarks}
-    return text.verdict(compared, run.training.get("haystacks") if len(run.sides) == 1 else None)
+    is_trained = len(run.sides) == 1 or side is run.mean
+    return text.verdict(compared, run.training.get("haystacks") if is_trained else None)
 
 
 def _overall(run: Run) -> list[dict[str, Any]]:
@@ -150,7 +154,7 @@ def _overall(run: Run) -> list[dict[str, Any]]:
             "row": side.benchmarks[name]["overall"],
         }
         for name, title in run.titles.items()
-        for side in run.sides
+        for side in run.compared
         if name in side.benchmarks
     ]
 
@@ -161,17 +165,18 @@ def _meanings(run: Run) -> list[tuple[str, str]]:
     return [(title, said[name]) for name, title in run.titles.items() if said.get(name)]
 
 
-def _tiles(run: Run) -> list[dict[str, str]]:
+def _tiles(run: Run, side: Side) -> list[dict[str, str]]:
     return [
         {
             "label": each["title"],
-            "value": text.percent(each["row"]["after"]),
-            "note": f"from {text.percent(each['row']['before'])}, n = {each['row']['n']:,}",
-            "change": f"{text.points(each['row']['change'])} points",
-            "way": _WAYS[text.direction(each["name"], each["row"], run.comparison["level"])],
+            "value": text.percent(row["after"]),
+            "note": f"from {text.percent(row['before'])}, n = {row['n']:,}",
+            "change": f"{text.points(row['change'])} points",
+            "way": _WAYS[text.direction(name, row, run.comparison["level"])],
         }
-        for each in _overall(run)
-        if not each["part"]
+        for name, each in side.benchmarks.items()
+        if not text.is_part(name, side.benchmarks)
+        for row in [each["overall"]]
     ]
 
 
@@ -181,7 +186,7 @@ def _examples(run: Run, most: int) -> list[dict[str, Any]]:
     for name in run.answers:
         for number, side in enumerate(run.sides):
             pairs = run.pairs(name, number)
-            counts = text.fates(pairs, "")
+            counts = fates.fates(pairs, "")
             for kind, fate in (("missed, then hit", "gained"), ("hit, then missed", "lost")):
                 if counts[fate]:
                     found.append(
@@ -191,7 +196,7 @@ def _examples(run: Run, most: int) -> list[dict[str, Any]]:
                             "kind": kind,
                             "count": counts[fate],
                             "link": urlencode({"benchmark": name, "fate": fate, "run": number + 1}),
-                            "pairs": text.examples(pairs, found=fate == "gained", most=most),
+                            "pairs": fates.examples(pairs, found=fate == "gained", most=most),
                         }
                     )
     return found

@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from needlework.errors import DataError
 from needlework.haystack import Prediction, read
 from needlework.storage import read_object
 
-Pair = tuple[Prediction, Prediction]
+
+class Pair(NamedTuple):
+    """What was said to one needle before and after."""
+
+    before: Prediction
+    after: Prediction
+
 
 _ELSEWHERE = frozenset({"file", "source", "include_path", "base", "controls", "tasks", "limit", "batch_size"})
 """Settings that may differ: where files are on a machine, and which other questions are asked."""
@@ -70,7 +76,7 @@ def pair(before: Answered, after: Answered) -> list[Pair]:
             f"{before.folder} and {after.folder} have no answered needle of {name} in common: {len(before.skipped)} "
             f"were too long for the first and {len(after.skipped)} for the second. Ask shorter ones."
         )
-    return [(first[id], second[id]) for id in first if id in shared]
+    return [Pair(first[id], second[id]) for id in first if id in shared]
 
 
 def check_settings(name: str, before: Path, after: Path, *, seed: bool = False) -> None:

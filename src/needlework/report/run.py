@@ -14,7 +14,7 @@ from typing import Any
 from needlework.errors import DataError
 from needlework.haystack import Prediction
 from needlework.report import text
-from needlework.report.pairing import Answered, pair, read_answers
+from needlework.report.pairing import Answered, Pair, pair, read_answers
 from needlework.visible import visible
 
 _ROW = ("n", "clusters", "before", "before_low", "before_high", "after", "after_low", "after_high",
@@ -46,8 +46,10 @@ class Run:
     folder: Path
     comparison: dict[str, Any]
     labels: list[str]
-    """What the first run and each that is compared with it are called: "before" and "after", or the models' names."""
+    """What the first run and each of `sides` are called: "before" and "after", or the models' names."""
     sides: list[Side]
+    mean: Side | None
+    """The mean of the runs against the first, where they are trainings of one recipe; it has no answers."""
     answers: dict[str, list[Answers]]
     """By benchmark, in the order of the first run's file, with what was too long for the first run at the end; a second
     score such as "kv.whole" has none of its own."""
@@ -64,21 +66,31 @@ class Run:
     recipe: str
 
     @property
+    def compared(self) -> list[Side]:
+        """What has rows against the first run: each run, then their mean."""
+        return [*self.sides, *([self.mean] if self.mean else [])]
+
+    @property
+    def names(self) -> list[str]:
+        """What the first run and each of `compared` are called."""
+        return [self.labels[0], *(side.label for side in self.compared)]
+
+    @property
     def titles(self) -> dict[str, str]:
         """The title of each benchmark, in order."""
         titles: dict[str, str] = {}
-        for side in self.sides:
+        for side in self.compared:
             titles |= {name: each["title"] for name, each in side.benchmarks.items() if name not in titles}
         return titles
 
     def tables(self, name: str, table: str) -> list[dict[str, Any]]:
-        """Return a table of a benchmark for each side, empty where a side has none."""
-        return [side.benchmarks.get(name, {}).get(table, {}) for side in self.sides]
+        """Return a table of a benchmark for each of `compared`, empty where one has none."""
+        return [side.benchmarks.get(name, {}).get(table, {}) for side in self.compared]
 
-    def pairs(self, name: str, side: int) -> list[text.Pair]:
+    def pairs(self, name: str, side: int) -> list[Pair]:
         """Return the needles of a benchmark that both the first run and another were asked."""
         asked = ((each[0], each[side + 1]) for each in self.answers[name])
-        return [text.Pair(before, after) for before, after in asked if before and after]
+        return [Pair(before, after) for before, after in asked if before and after]
 
 
 def load(folder: Path) -> Run:
@@ -91,6 +103,8 @@ def load(folder: Path) -> Run:
     comparison = _comparison(path)
     others = [comparison, *comparison.get("others", [])]
     labels = text.labels([comparison["before"], *(each["after"] for each in others)])
+    mean = comparison.get("mean")
+    averaged = Side(mean["after"], mean["after"], mean["benchmarks"], {}) if mean else None
     sides = [Side(label, str(each["after"]), each["benchmarks"], each.get("measures", {}))
              for label, each in zip(labels[1:], others, strict=True)]  # fmt: skip
     folders = [folder / each for each in _folders(path, comparison, len(labels))]
@@ -105,6 +119,7 @@ def load(folder: Path) -> Run:
         comparison,
         labels,
         sides,
+        averaged,
         {name: _answers(folders, name, [name in side.benchmarks for side in sides]) for name in names},
         steps,
         training,
@@ -124,7 +139,8 @@ def _comparison(path: Path) -> dict[str, Any]:
     _require(path, comparison, ("level",), numbers=True)
     if not isinstance(comparison.get("others", []), list):
         raise DataError(f"{path}: others should be a JSON list; {_AGAIN}")
-    for side in [comparison, *comparison.get("others", [])]:
+    mean = [comparison["mean"]] if "mean" in comparison else []
+    for side in [comparison, *comparison.get("others", []), *mean]:
         _require(path, side, ("after", "benchmarks"))
         side["benchmarks"] = {
             name: _benchmark(f"{path}, {name}", each) for name, each in _table(path, side, "benchmarks").items()

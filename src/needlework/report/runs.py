@@ -33,6 +33,12 @@ def runs_of(comparison: Comparison) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
+def with_mean(comparison: Comparison) -> list[tuple[str, dict[str, Any]]]:
+    """Return each run but the first, and the mean of several trainings where it was asked for."""
+    mean = comparison.get("mean")
+    return [*runs_of(comparison), *([(mean["after"], mean["benchmarks"])] if mean else [])]
+
+
 def tables(comparison: Comparison, width: int = 80) -> Iterator[Table]:
     """Yield runs x benchmarks with rate and change, their intervals and n; as many tables as fit them all."""
     from rich.box import SIMPLE
@@ -48,7 +54,7 @@ def tables(comparison: Comparison, width: int = 80) -> Iterator[Table]:
         for name in shown:
             table.add_column(f"{name}, n = {base[name]['n']:,}")
         table.add_row(Text(_names(comparison)[0]), *(_rate(base[name], "before") for name in shown))
-        for run, benchmarks in runs_of(comparison):
+        for run, benchmarks in with_mean(comparison):
             cells = []
             for name in shown:
                 rate, *lines = _cell(benchmarks.get(name), base[name])
@@ -63,7 +69,7 @@ def markdown(comparison: Comparison) -> str:
     base = _base(comparison)
     lines = [["run", *(f"{name}, n = {row['n']:,}" for name, row in base.items())], ["---"] * (1 + len(base))]
     lines.append([_names(comparison)[0], *(_rate(row, "before") for row in base.values())])
-    for run, benchmarks in runs_of(comparison):
+    for run, benchmarks in with_mean(comparison):
         lines.append([run, *("<br>".join(_cell(benchmarks.get(name), row)) for name, row in base.items())])
     rows = "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
     return f"{rows}\n{' '.join([legend(comparison), comparison['method'], *notes(comparison)])}\n"
@@ -75,7 +81,7 @@ def rows_csv(comparison: Comparison) -> str:
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     seen = set()
-    for run, benchmarks in runs_of(comparison):
+    for run, benchmarks in with_mean(comparison):
         for name, each in benchmarks.items():
             for length, position, row in _all_rows(each):
                 place = {"benchmark": name, "length": length, "position": position}

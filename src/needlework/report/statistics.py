@@ -55,7 +55,7 @@ def rate_interval(hits: npt.ArrayLike, clusters: npt.ArrayLike) -> tuple[float, 
         effective = float(count)  # No cluster differs from another.
     else:
         effective = min(number, (number - 1) / deff * (norm.ppf(tail) / t.ppf(tail, count - 1)) ** 2)
-    return _clopper_pearson(effective * rate, effective)
+    return clopper_pearson(effective * rate, effective)
 
 
 def change_interval(differences: npt.ArrayLike, clusters: npt.ArrayLike) -> tuple[float, float]:
@@ -73,12 +73,12 @@ def change_interval(differences: npt.ArrayLike, clusters: npt.ArrayLike) -> tupl
     low, high = _bootstrap(sums[:, None], sizes[:, None], np.ones(1))
     gained, lost, count = int((sums > 0).sum()), int((sums < 0).sum()), len(sums)
     if gained + lost < FEW:
-        (least_gain, most_gain), (least_loss, most_loss) = (_clopper_pearson(each, count) for each in (gained, lost))
+        (least_gain, most_gain), (least_loss, most_loss) = (clopper_pearson(each, count) for each in (gained, lost))
         low, high = min(low, least_gain - most_loss), max(high, most_gain - least_loss)
     return max(-1.0, low), min(1.0, high)
 
 
-def _clopper_pearson(seen: float, count: float) -> tuple[float, float]:
+def clopper_pearson(seen: float, count: float) -> tuple[float, float]:
     """Return the exact interval of a rate (Clopper and Pearson 1934), given how many of a count were seen."""
     from scipy.stats import beta
 

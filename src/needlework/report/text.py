@@ -1,9 +1,8 @@
-"""What the report says in words: numbers, the verdict, its examples, and untrusted text made safe."""
+"""What the report says in words: numbers, the verdict, its limits, and untrusted text made safe."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -123,8 +122,10 @@ def verdict(comparison: Mapping[str, Any], haystacks: int | None = None) -> str:
 
 def _subject(comparison: Mapping[str, Any], haystacks: int | None) -> str:
     if haystacks is None:
-        return f"Going from {model_name(comparison['before'])} to {model_name(comparison['after'])}"
-    return f"Finetuning on {haystacks:,} haystack{'' if haystacks == 1 else 's'}"
+        the = "the " if "mean" in comparison else ""
+        return f"Going from {model_name(comparison['before'])} to {the}{model_name(comparison['after'])}"
+    mean = f" (mean of {1 + len(comparison['others'])} trainings)" if "mean" in comparison else ""
+    return f"Finetuning on {haystacks:,} haystack{'' if haystacks == 1 else 's'}{mean}"
 
 
 def _sentence(subject: str, words: dict[int, list[str]], safe: list[str], unsure: list[str]) -> str:
@@ -228,9 +229,15 @@ def limits(comparison: Mapping[str, Any]) -> list[str]:
     """Return what the numbers do not show."""
     few = [f"{in_sentence(each['title'])} ({each['overall']['clusters']:,})"
            for each in comparison["benchmarks"].values() if each["overall"]["clusters"] < _FEW]  # fmt: skip
+    seeds = (
+        "Those of the mean also cover how another seed of the training would have turned out, as far as "
+        f"{1 + len(comparison['others'])} trainings show it; those of single trainings do not."
+        if "mean" in comparison
+        else "They do not cover how another seed of the training would have turned out"
+        f"{'.' if comparison.get('others') else ': this is one run.'}"
+    )
     return [
-        "The intervals cover which questions happened to be asked. They do not cover how another seed of the "
-        f"training would have turned out{'.' if comparison.get('others') else ': this is one run.'}",
+        f"The intervals cover which questions happened to be asked. {seeds}",
         "Intervals by position and length are not corrected for their number; one in twenty misses by chance. Holm's "
         "correction of their p stands in the tables.",
         "Answers are scored by rules: a right one in other words may count as a miss, a wrong one with the right "
@@ -249,41 +256,6 @@ def where(prediction: Prediction) -> str:
     place = prediction.place
     spot = f"at {place} depth, " if place.endswith("%") else f"position {place}, " if place else ""
     return f"{spot}{prediction.prompt_tokens:,} prompt tokens"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What was said to one needle before and after."""
-
-    before: Prediction
-    after: Prediction
-
-
-def examples(pairs: Sequence[Pair], *, found: bool, most: int = 3) -> list[Pair]:
-    """Return up to `most` pairs that turned from missed to hit (`found`) or back, evenly spread."""
-    changed = [pair for pair in pairs if pair.after.hit is found and pair.before.hit is not found]
-    count = min(most, len(changed))
-    return [changed[(2 * i + 1) * len(changed) // (2 * count)] for i in range(count)]
-
-
-def fates(pairs: Sequence[Pair], score: str) -> dict[str, int]:
-    """Return how many questions were answered before and after, lost, gained, and never.
-
-    Args:
-        pairs: The paired predictions.
-        score: The further score to count by, such as "exact"; an empty string for the main one.
-    """
-    names = {
-        (True, True): "answered both times",
-        (True, False): "lost",
-        (False, True): "gained",
-        (False, False): "missed both times",
-    }
-    counts = dict.fromkeys(names.values(), 0)
-    for pair in pairs:
-        before, after = (p.extra.get(score, False) if score else p.hit for p in (pair.before, pair.after))
-        counts[names[before, after]] += 1
-    return counts
 
 
 def clip(text: str, length: int, around: Sequence[str] = ()) -> str:
