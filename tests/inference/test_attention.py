@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -60,3 +62,24 @@ def test_a_window_that_reaches_everything_cuts_nothing() -> None:
     assert not places(4, 8).cut(places(0, 8), 8)
     assert places(4, 8).cut(places(0, 8), 7)
     assert not places(4, 8).cut(places(0, 8), None)
+
+
+def test_a_gpus_kernel_is_taken_only_where_it_agrees_with_plain_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = (torch.device("cpu"), torch.bfloat16, 4, 2, 16)
+    tried = attention.gives_lse.__wrapped__
+    # A CPU has no such kernel.
+    assert not tried(*shape)
+
+    def right(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, *, causal: bool) -> Any:
+        places = Places(torch.arange(key.shape[2])[None])
+        ours = places if causal else Places(torch.full((1, query.shape[2]), key.shape[2]))
+        return attention._products(query, key, value, Rule(scale), ours, places)
+
+    def without_lse(*args: Any, **options: Any) -> Any:
+        output, lse = right(*args, **options)
+        return output, torch.zeros_like(lse)
+
+    for flash, agrees in ((right, True), (without_lse, False)):
+        monkeypatch.setattr(attention, "_flash", flash)
+        assert tried(*shape) is agrees
+    assert not tried(torch.device("cpu"), torch.float32, 4, 2, 16)

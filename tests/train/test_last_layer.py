@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from needlework.train.last_layer import skip_last_prefix
-from needlework.train.shared_prefix import enable
+from needlework.train.shared_prefix import enable, packed_attention
 from tests.train.families import MODELS, packed, packed_logits, tiny
 
 
@@ -40,3 +40,11 @@ def test_without_a_layout_nothing_changes() -> None:
     expected = model(input_ids=ids).logits
     skip_last_prefix(model)
     assert torch.equal(model(input_ids=ids).logits, expected)
+
+
+def test_a_model_is_left_without_hooks() -> None:
+    model = tiny("llama")
+    for _ in range(2):
+        with packed_attention(model):
+            assert any(each._forward_hooks for each in model.modules())
+    assert not any(each._forward_hooks or each._forward_pre_hooks for each in model.modules())

@@ -115,6 +115,7 @@ def add(tally: Tally, sample: int, labels: list[int], loss: float = 0.5) -> None
     """Add a row of two answers and nine tokens whose likeliest tokens are 0, 1, 2 and so on."""
     inputs = {
         "sample": sample,
+        "filling": labels[0] == IGNORED,
         "labels": torch.tensor(labels),
         "layout": Layout(3, (3, 3)),
         "input_ids": torch.zeros(1, 9),

@@ -169,3 +169,15 @@ def test_afterwards_the_model_attends_as_before(model: transformers.LlamaForCaus
     with pytest.raises(KeyError), packed_attention(model):
         raise KeyError
     assert model.config._attn_implementation == before
+
+
+def test_cudnn_is_not_used_and_then_again_as_before() -> None:
+    is_on = torch.backends.cuda.cudnn_sdp_enabled
+    before = is_on()
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    try:
+        with packed_attention(tiny("llama")):
+            assert not is_on()
+        assert is_on()
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)

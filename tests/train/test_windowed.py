@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from needlework.models import fused
 from needlework.train import windowed
@@ -53,6 +57,30 @@ def test_what_is_kept_for_the_backward_grows_with_the_prefix_not_with_its_square
             windowed_attention(*inputs, Layout(prefix, (5,)), window=20, scale=1.0)
         kept.append(sum(sizes.values()))
     assert kept[1] < 2 * kept[0]
+
+
+class Written(TorchDispatchMode):
+    """Counts the numbers that operations write."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        views = "view" in str(func) or "slice.Tensor" in str(func)
+        self.numbers += 0 if views else sum(each.numel() for each in tree_leaves(output) if hasattr(each, "numel"))
+        return output
+
+
+def test_the_work_of_the_backward_grows_with_the_prefix_not_with_its_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windowed, "ROWS", 16)
+    written = []
+    for prefix in (1000, 2000):
+        inputs = [torch.randn(1, 2, prefix, 8, requires_grad=True) for _ in range(3)]
+        output = windowed_attention(*inputs, Layout(prefix, (5,)), window=20, scale=1.0)
+        with Written() as counted:
+            output.sum().backward()
+        written.append(counted.numbers)
+    assert written[1] < 2.1 * written[0]
 
 
 def test_pieces_and_layers_share_masks() -> None:

@@ -7,6 +7,7 @@ attention (arXiv 2310.01889, section 3). So keys that many prompts share are rea
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -73,6 +74,10 @@ def attend(
         flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         output, lse = flash(query, key, value, 0.0, causal, attn_mask=mask, scale=rule.scale)
         return output, lse
+    if rule.softcap is None and not queries.cut(keys, rule.window) and query.device.type == "cuda":
+        all_seen = queries is keys or queries.low >= keys.high
+        if all_seen and gives_lse(query.device, query.dtype, query.shape[1], key.shape[1], query.shape[3]):
+            return _flash(query, key, value, rule.scale, causal=queries is keys)
     rows = max(1, SCORES // (query.shape[0] * query.shape[1] * key.shape[2]))
     parts = []
     for start in range(0, query.shape[2], rows):
@@ -80,6 +85,40 @@ def attend(
         parts.append(_products(query[:, :, piece], key, value, rule, Places(queries.at[:, piece]), keys))
     outputs, pieces = zip(*parts, strict=True)
     return torch.cat(outputs, dim=2), torch.cat(pieces, dim=2)
+
+
+def _flash(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, *, causal: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attend by a GPU's fused kernel, under its own name: the public function returns no lse."""
+    flash = torch.ops.aten._scaled_dot_product_flash_attention
+    output, lse, *_ = flash(query, key, value, 0.0, causal, False, scale=scale)
+    return output, lse
+
+
+@functools.cache
+def gives_lse(device: torch.device, dtype: torch.dtype, heads: int, key_heads: int, width: int) -> bool:
+    """Return whether a GPU has a kernel for these heads that agrees with plain products, tried on a few tokens.
+
+    Cards before Ampere have none, nor has fp32; and it shall rather be slow than wrong where a release of PyTorch
+    changes what is not public.
+    """
+    if dtype != torch.bfloat16:
+        return False
+    generator, rule = torch.Generator().manual_seed(0), Rule(width**-0.5)
+    shapes = ((heads, 70), (key_heads, 70), (key_heads, 70))
+    query, key, value = (torch.randn(2, *each, width, generator=generator).to(device, dtype) for each in shapes)
+    places = Places(torch.arange(70)[None])
+    for rows, causal in ((slice(0, 70), True), (slice(69, 70), False), (slice(50, 70), False)):
+        ours = places if causal else Places(torch.full((1, rows.stop - rows.start), 70))
+        expected = _products(query[:, :, rows], key, value, rule, ours, places)
+        try:
+            found = _flash(query[:, :, rows], key, value, rule.scale, causal=causal)
+        except (RuntimeError, NotImplementedError):
+            return False
+        if not all(torch.allclose(a.float(), b.float(), atol=0.03) for a, b in zip(found, expected, strict=True)):
+            return False
+    return True
 
 
 def _products(

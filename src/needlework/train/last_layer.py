@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
     from transformers import PreTrainedModel
 
 
-def skip_last_prefix(model: PreTrainedModel) -> None:
-    """Make modules of the last layer leave out the prefix rows, whose number the layout gives."""
+def skip_last_prefix(model: PreTrainedModel) -> list[RemovableHandle]:
+    """Make modules of the last layer leave out the prefix rows, whose number the layout gives; return the hooks."""
     last = model.config.get_text_config().num_hidden_layers - 1
+    hooks = []
     for module in model.modules():
         if getattr(getattr(module, "self_attn", None), "layer_idx", None) == last:
             layer = cast(Any, module)
             queries = [layer.self_attn.q_proj] if hasattr(layer.self_attn, "q_proj") else []
-            _BranchRowsOnly(layer, [*queries, layer.self_attn.o_proj, layer.mlp])
+            hooks += _BranchRowsOnly(layer, [*queries, layer.self_attn.o_proj, layer.mlp]).hooks
+    return hooks
 
 
 class _BranchRowsOnly:
@@ -33,10 +36,9 @@ class _BranchRowsOnly:
 
     def __init__(self, layer: torch.nn.Module, modules: list[torch.nn.Module]) -> None:
         self.first = self.rows = 0
-        layer.register_forward_pre_hook(self._note, with_kwargs=True)
+        self.hooks = [layer.register_forward_pre_hook(self._note, with_kwargs=True)]
         for module in modules:
-            module.register_forward_pre_hook(self._cut)
-            module.register_forward_hook(self._fill)
+            self.hooks += [module.register_forward_pre_hook(self._cut), module.register_forward_hook(self._fill)]
 
     def _note(self, layer: torch.nn.Module, args: tuple[torch.Tensor, ...], options: dict[str, Any]) -> None:
         self.rows = args[0].shape[1]

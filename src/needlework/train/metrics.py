@@ -13,7 +13,6 @@ import torch
 from transformers import TrainerCallback
 
 from needlework import processes
-from needlework.dataset.encoded import IGNORED
 from needlework.errors import UserError
 from needlework.memory import release
 from needlework.storage import write_text
@@ -28,19 +27,21 @@ class Tally:
         self.clear()
 
     def clear(self) -> None:
-        self.answers = self.tokens = self.right = self.asked = 0
-        self.diverged = -1
+        self.answers = self.tokens = self.asked = 0
+        self.samples: list[int] = []
+        self.found: list[torch.Tensor] = []
+        """Of each sample the answer tokens that were right, and whether its loss is finite; where they were computed,
+        because reading them would make a GPU wait between forward and backward."""
 
     def add(self, loss: torch.Tensor, logits: torch.Tensor, inputs: dict[str, Any]) -> None:
-        labels = inputs["labels"]
-        if bool((labels == IGNORED).all()):
+        if inputs["filling"]:
             return
+        labels = inputs["labels"]
         self.answers += len(inputs["layout"].branches)
         self.tokens += inputs["input_ids"].numel()
-        self.right += int((logits.argmax(-1) == labels).sum())
         self.asked += labels.numel()
-        if self.diverged < 0 and not bool(torch.isfinite(loss)):
-            self.diverged = inputs["sample"]
+        self.samples.append(inputs["sample"])
+        self.found.append(torch.stack([(logits.argmax(-1) == labels).sum(), torch.isfinite(loss)]))
 
     def collect(self, gather: Callable[[torch.Tensor], torch.Tensor], device: torch.device) -> dict[str, Any]:
         """Return what all processes have seen, and start over.
@@ -49,13 +50,17 @@ class Tally:
             gather: From the row of one process to those of all, stacked.
             device: Where `gather` needs the tensor.
         """
-        own = torch.tensor([[self.answers, self.tokens, self.right, self.asked, self.diverged]], device=device)
+        found = torch.stack(self.found).tolist() if self.found else []
+        right = sum(tokens for tokens, _ in found)
+        bad = [sample for sample, (_, is_finite) in zip(self.samples, found, strict=True) if not is_finite]
+        diverged = bad[0] if bad else -1
+        own = torch.tensor([[self.answers, self.tokens, right, self.asked, diverged]], device=device)
         self.clear()
         rows = gather(own)
         answers, tokens, right, asked = rows[:, :4].sum(0).tolist()
         seen = {"answer_accuracy": right / max(1, asked), "answers": answers, "tokens": tokens}
-        diverged = [sample for sample in rows[:, 4].tolist() if sample >= 0]
-        return seen | ({"diverged": min(diverged)} if diverged else {})
+        samples = [sample for sample in rows[:, 4].tolist() if sample >= 0]
+        return seen | ({"diverged": min(samples)} if samples else {})
 
 
 class Metrics(TrainerCallback):

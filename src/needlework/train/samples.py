@@ -44,7 +44,7 @@ class PackedDataset(Dataset[Sample]):
 
 
 def collate_sample(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Return the model inputs of one sample, with its number as `sample`.
+    """Return the model inputs of one sample, with its number as `sample`, and whether it is not trained on.
 
     Raises:
         UserError: If a needle has no supervised token, from which nothing would be learned.
@@ -54,7 +54,7 @@ def collate_sample(samples: Sequence[Sample]) -> dict[str, Any]:
     if sample.filling:
         ignored = torch.full_like(inputs["labels"], IGNORED)
         inputs |= {"labels": ignored, "shift_labels": ignored}
-    return inputs | {"sample": sample.number}
+    return inputs | {"sample": sample.number, "filling": sample.filling}
 
 
 def supervised(row: PackedRow, renderer: Renderer) -> str:

@@ -34,10 +34,17 @@ def windowed_attention(
         The output, of the query's shape.
     """
     query, key, value = share(query, key, value, masked=True)
+    # In blocks as long as the window, of which a piece sees its own and the one before: the gradient of a slice is as
+    # long as what it is cut from, which for slices of the whole row would be work by the square of its length.
+    queries, keys, values = (each.split(ROWS * -(-window // ROWS), dim=2) for each in (query, key, value))
     pieces = []
-    for start in range(0, query.shape[2], ROWS):
-        stop, first = min(start + ROWS, query.shape[2]), max(0, start - window + 1)
-        mask = layout.added_to_prefix(stop - start, stop - first, window, like=value)
-        of_piece = query[:, :, start:stop], key[:, :, first:stop], value[:, :, first:stop]
-        pieces.append(fused_attention(*of_piece, scale=scale, mask=mask))
+    for number, rows in enumerate(queries):
+        near = [torch.cat(each[max(0, number - 1) : number + 1], dim=2) for each in (keys, values)]
+        before = near[0].shape[2] - rows.shape[2]
+        for start in range(0, rows.shape[2], ROWS):
+            stop = min(start + ROWS, rows.shape[2])
+            seen = slice(max(0, before + start - window + 1), before + stop)
+            mask = layout.added_to_prefix(stop - start, seen.stop - seen.start, window, like=value)
+            of_piece = rows[:, :, start:stop], *(each[:, :, seen] for each in near)
+            pieces.append(fused_attention(*of_piece, scale=scale, mask=mask))
     return torch.cat(pieces, dim=2)
