@@ -109,7 +109,6 @@ def one(folder: Path, tokens: int, needles: int, rate: float, seed: int, most: i
     from needlework.models.loading import load_model, load_tokenizer
     from needlework.recipe import Train
     from needlework.tasks import make_task
-    from needlework.train.arguments import TrainSettings
     from needlework.train.held_out import HeldOut
     from needlework.train.trainer import finetune
 
@@ -117,9 +116,9 @@ def one(folder: Path, tokens: int, needles: int, rate: float, seed: int, most: i
     data = SyntheticDataset(task, most, needles, tokens, renderer, seed=seed)
     asked = SyntheticDataset(task, HELD_OUT // ASKED_OF_EACH, ASKED_OF_EACH, tokens, renderer, seed=APART)
     train = Train(learning_rate=rate, batch_size=BATCH, epochs=1, checkpoint_steps=CHECK)
-    settings = TrainSettings(**train.model_dump(exclude={"check"}), precision=PRECISION, seed=seed)
     held_out = HeldOut(asked, steps=CHECK, target=TARGET)
-    finetune(load_model("smollm2-135m"), renderer, data, settings, folder, print, held_out)
+    model = load_model("smollm2-135m")
+    finetune(model, renderer, data, train, folder, print, held_out, precision=PRECISION, seed=seed)
     summary = json.loads((folder / "summary.json").read_text())
     solved = summary["held_out_value"] >= TARGET
     shutil.rmtree(folder / "model", ignore_errors=True)

@@ -86,16 +86,14 @@ def our_steps(tokens: int, needles: int, precision: Precision) -> list[float]:
     """Train on packed rows, one a step; return the seconds of each step."""
     from needlework.models.loading import load_model
     from needlework.recipe import Train
-    from needlework.train.arguments import TrainSettings
     from needlework.train.trainer import finetune
 
     data, renderer = _haystacks(tokens, needles)
     train = Train(learning_rate=1e-5, batch_size=1, epochs=1, checkpoint_steps=1000)
-    settings = TrainSettings(**train.model_dump(exclude={"check"}), precision=precision, seed=0)
     ends = [0.0]
     with tempfile.TemporaryDirectory() as folder:
         report = lambda row: ends.append(row["seconds"])  # noqa: E731
-        finetune(load_model("smollm2-135m"), renderer, data, settings, Path(folder), report)
+        finetune(load_model("smollm2-135m"), renderer, data, train, Path(folder), report, precision=precision)
     return [end - start for start, end in pairwise(ends)]
 
 

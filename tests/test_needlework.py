@@ -8,8 +8,8 @@ import needlework
 
 def test_the_public_names_are_these_and_are_completed() -> None:
     assert needlework.__all__ == [
-        "Haystack", "Needle", "Prediction", "Recipe", "UserError", "compare", "evaluate", "finetune", "load_recipe",
-        "read", "run", "write", "write_comparison", "write_report",
+        "Haystack", "Needle", "Prediction", "Recipe", "Terminal", "UserError", "compare", "evaluate", "finetune",
+        "gate", "generate", "load_recipe", "read", "run", "write", "write_comparison", "write_report",
     ]  # fmt: skip
     assert all(hasattr(needlework, name) for name in needlework.__all__)
     assert set(needlework.__all__) <= set(dir(needlework))

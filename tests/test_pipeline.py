@@ -106,6 +106,13 @@ def test_several_trainings_share_one_evaluation_and_have_a_mean(tiny: Path, tmp_
     assert "report.html" in again
 
 
+def test_an_unknown_task_is_refused_before_anything_is_written(tiny: Path, tmp_path: Path) -> None:
+    for stage in (pipeline.run, pipeline.finetune):
+        with pytest.raises(RecipeError, match="no task 'simple_dic'"):
+            stage(recipe.load(tiny, ["data.task=simple_dic"]), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_finetune_does_one_training(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="has 3 trainings, but `finetune` does one"):
         pipeline.finetune(recipe.load(tiny, ["trainings=3"]), tmp_path)

@@ -8,10 +8,13 @@ from needlework.errors import UserError
 from needlework.haystack import Haystack, Needle, Prediction, read, write
 
 if TYPE_CHECKING:
+    from needlework.generation import generate
     from needlework.pipeline import evaluate, finetune, run, write_comparison
+    from needlework.progress import Terminal
     from needlework.recipe import Recipe
     from needlework.recipe import load as load_recipe
     from needlework.report.comparison import compare
+    from needlework.report.gate import gate
     from needlework.report.page import write_report
 
 __all__ = [
@@ -19,10 +22,13 @@ __all__ = [
     "Needle",
     "Prediction",
     "Recipe",
+    "Terminal",
     "UserError",
     "compare",
     "evaluate",
     "finetune",
+    "gate",
+    "generate",
     "load_recipe",
     "read",
     "run",
@@ -37,6 +43,9 @@ _LAZY = {
     "finetune": ("pipeline", "finetune"),
     "write_comparison": ("pipeline", "write_comparison"),
     "write_report": ("report.page", "write_report"),
+    "generate": ("generation", "generate"),
+    "gate": ("report.gate", "gate"),
+    "Terminal": ("progress", "Terminal"),
     "compare": ("report.comparison", "compare"),
     "Recipe": ("recipe", "Recipe"),
     "load_recipe": ("recipe", "load"),

@@ -47,7 +47,7 @@ def check_base(chosen: Evaluate, base: str | None) -> None:
 
 
 def measuring(chosen: Evaluate, seed: int, model: Model, base: str | None) -> Callable[[Any], list[Measure]]:
-    """Return what builds the measures of a model, once there is a backend that answers with it."""
+    """Return a function from the model's backend to its measures."""
     from needlework.models.loading import load_model
 
     options: Any = {"precision": model.precision, "trust_remote_code": model.trust_remote_code}

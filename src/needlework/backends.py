@@ -77,7 +77,10 @@ def measuring(asking: Asking, model: Model, say: Callable[[str], None]) -> dict[
 
 
 def _identity(model: Model) -> dict[str, Any] | None:
-    """Return all that answers depend on but the prompt and the backend; None where that is not certain."""
+    """Return the model's part of the cache key: weights, tokenizer, system message and our code.
+
+    None if the weights cannot be identified.
+    """
     from needlework.models.loading import content, load_tokenizer, tokenizer_fingerprint
 
     # Code that comes with a model may do anything.

@@ -57,13 +57,14 @@ def gate(
     Exits with 0 if so, with 1 if one lost more, and with 3 if there are too few needles to tell.
     """
     from needlework.report.comparison import compare as paired
-    from needlework.report.gate import exit_code, load
+    from needlework.report.gate import exit_code, load, unjudged
     from needlework.report.gate import gate as judged
 
     rate = _rate(margin, "--margin")
-    findings = judged(paired(run, after) if after else load(run), benchmark or (), rate)
-    for finding in findings:
-        print(finding.text)
+    comparison = paired(run, after) if after else load(run)
+    findings = judged(comparison, benchmark or (), rate)
+    for line in [*(finding.text for finding in findings), *unjudged(comparison, benchmark or ())]:
+        print(line)
     raise typer.Exit(exit_code(findings))
 
 

@@ -121,12 +121,12 @@ def changes(values: Mapping[str, Any], overrides: list[str] | None) -> list[str]
 
 
 def checked(recipe: Recipe) -> Recipe:
-    """Return a recipe whose task knows its parameters; nothing is loaded for one that does not.
+    """Return a recipe whose task and parameters there are.
 
     Raises:
-        RecipeError: If there is no such task or parameter.
+        RecipeError: If not.
     """
-    from needlework.tasks import make_task
+    from needlework.preparation import check_task
 
-    make_task(recipe.data.task, recipe.data.params)
+    check_task(recipe)
     return recipe

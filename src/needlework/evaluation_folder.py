@@ -31,10 +31,12 @@ def begin(folder: Path, settings: dict[str, Any], before: dict[str, Any] | None)
 
 
 def saved(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what a folder was begun with, checked against what it is to hold; benchmarks may be added to it.
+    """Return the settings recorded in a folder, or None if it is new.
+
+    Further benchmarks of the same model are no conflict: they are added.
 
     Raises:
-        RecipeError: If it holds another evaluation.
+        RecipeError: If the recorded settings conflict with these.
     """
     found, asked = read_object(folder / SETTINGS, "model", "benchmarks"), settings.get("benchmarks", {})
     if found is None:

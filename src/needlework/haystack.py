@@ -95,7 +95,7 @@ LOWER_IS_BETTER = frozenset({"memory", "invented", "withheld"})
 Record = TypeVar("Record", Needle, Haystack, Prediction)
 
 CONVERTED = {"messages": "messages", "context": "squad", "answers": "squad", "data": "squad"}
-"""Fields of other formats, and what converts these."""
+"""Fields of other formats, and the kind of `needlework convert` that reads them."""
 
 _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "str": (str, "a string"),

@@ -12,7 +12,7 @@ from needlework.storage import unique_keys
 
 
 def apply(values: dict[str, Any], override: str) -> None:
-    """Change one value, in place, by `a.b=value`; the value is YAML, or JSON, whose strings are strings.
+    """Change one value, in place, by `a.b=value`; the value is read as JSON, and if it is none, as YAML.
 
     Raises:
         RecipeError: If it does not look like that, or leads through something that holds no keys.

@@ -17,7 +17,7 @@ from needlework import recipe as recipes
 from needlework.benchmark_settings import Evaluate
 from needlework.errors import RecipeError
 from needlework.evaluation import asked, build_benchmarks, build_general, measure
-from needlework.preparation import check_single, check_training, make_renderer, training_data
+from needlework.preparation import check_single, check_task, check_training, make_renderer, training_data
 from needlework.progress import Progress, Silent
 from needlework.recipe import Model, Recipe
 from needlework.storage import difference, locked, read_object, write_json, write_text
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from needlework.harness.general import General
     from needlework.inference.backend import Backend
     from needlework.models.chat import Renderer
+    from needlework.models.loading import Precision
 
 
 def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | None = None) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def run(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | Non
     """
     progress, output = progress or Silent(), Path(output)
     processes.refuse_several()
+    check_task(recipe)
     with locked(output):
         return _run(recipe, output, progress)
 
@@ -151,6 +153,7 @@ def finetune(recipe: Recipe, output: str | os.PathLike[str], progress: Progress 
     """
     progress, output = (progress if processes.is_first() else None) or Silent(), Path(output)
     check_single(recipe, "finetune")
+    check_task(recipe)
     with ExitStack() as held:
         # Another training here would change the recipe, and take these checkpoints for remains of a kill.
         processes.first(lambda: held.enter_context(locked(output)))
@@ -171,15 +174,12 @@ def _finetune(recipe: Recipe, output: Path, progress: Progress) -> Path:
     renderer = _renderer(recipe.model, progress)
     processes.first(lambda: check_training(recipe, renderer, progress))
     from needlework.models.loading import load_model
-    from needlework.train.arguments import TrainSettings
     from needlework.train.checkpoints import steps_done
     from needlework.train.held_out import HeldOut
     from needlework.train.metrics import note
     from needlework.train.samples import supervised
     from needlework.train.trainer import finetune as train
 
-    chosen = recipe.train.model_dump(exclude={"check"})
-    settings = TrainSettings(**chosen, precision=cast(Any, recipe.model.precision), seed=recipe.seed)
     data, others = training_data(recipe, renderer)
     check = recipe.train.check
     held_out = HeldOut(others, steps=check.steps, target=check.target) if check and others else None
@@ -194,7 +194,10 @@ def _finetune(recipe: Recipe, output: Path, progress: Progress) -> Path:
         def show(row: dict[str, Any]) -> None:
             update(row["step"], row["steps"], note(row))
 
-        target = train(model, renderer, data, settings, folder, show, held_out)
+        precision = cast("Precision", recipe.model.precision)  # settled by now
+        target = train(
+            model, renderer, data, recipe.train, folder, show, held_out, precision=precision, seed=recipe.seed
+        )
     del model
     gc.collect()
     processes.first(lambda: card.begin(output))

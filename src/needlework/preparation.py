@@ -92,6 +92,17 @@ def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> No
     check_separate(recipe)
 
 
+def check_task(recipe: Recipe) -> None:
+    """Refuse a task or parameters that there are not, before anything is loaded or written.
+
+    Raises:
+        RecipeError: Names the nearest that there are.
+    """
+    from needlework.tasks import make_task
+
+    make_task(recipe.data.task, recipe.data.params)
+
+
 def check_single(recipe: Recipe, command: str) -> None:
     """Refuse a recipe of several trainings to a command that does one.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KEY = "OPENAI_API_KEY"
 
 OWN_SHARE = 0.9
-"""The share of a message's tokens, counted here with the served model's tokenizer, below which a server cuts off."""
+"""A server that reports a smaller share of the tokens counted here, with the model's tokenizer, has cut them off."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from needlework.errors import DataError
-from needlework.report.gate import exit_code, gate, load
+from needlework.report.gate import exit_code, gate, load, unjudged
 from needlework.report.statistics import row
 from needlework.storage import write_json
 from tests.report.conftest import benchmark, comparison
@@ -113,3 +113,12 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, message: s
 def test_a_written_comparison_is_read(tmp_path: Path) -> None:
     write_json(tmp_path / "comparison.json", comparison(knowledge=KEPT))
     assert load(tmp_path) == json.loads((tmp_path / "comparison.json").read_text())
+
+
+def test_what_is_not_judged_is_named_and_a_certain_loss_of_it_is_said() -> None:
+    several = comparison(knowledge=KEPT, knowledge_exact=HARMED, mdqa=KEPT, arc=HARMED)
+    named, fell = unjudged(several, [])
+    assert named == "Not judged: mdqa, arc. To judge one: --benchmark NAME."
+    assert fell.startswith("  arc fell for certain: \u22125.5 points, \u2212")
+    assert unjudged(several, ["mdqa", "arc"]) == ["Not judged: knowledge. To judge one: --benchmark NAME."]
+    assert unjudged(comparison(knowledge=KEPT), []) == []

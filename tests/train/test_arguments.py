@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from tests.train.test_trainer import SETTINGS
 
 
 def test_a_batch_is_accumulated_from_single_rows(tmp_path: Path) -> None:
-    arguments = make(SETTINGS, tmp_path)
+    arguments = make(SETTINGS, "fp32", 0, tmp_path)
     assert arguments.per_device_train_batch_size == 1
     assert arguments.gradient_accumulation_steps == SETTINGS.batch_size
 
@@ -24,20 +23,20 @@ def test_the_precision_is_the_recipes_whatever_the_launcher_exports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str, precision: Any, mixed: str
 ) -> None:
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launcher)
-    assert make(replace(SETTINGS, precision=precision), tmp_path).mixed_precision == mixed
+    assert make(SETTINGS, precision, 0, tmp_path).mixed_precision == mixed
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(UserError, match="a batch of 2 haystacks cannot be split over 3 processes"):
-        make(SETTINGS, tmp_path)
+        make(SETTINGS, "fp32", 0, tmp_path)
 
 
 def test_fsdp_1_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv("FSDP_VERSION", "1")
     with pytest.raises(UserError, match="Launch with --fsdp_version 2"):
-        make(SETTINGS, tmp_path)
+        make(SETTINGS, "fp32", 0, tmp_path)
 
 
 def test_fsdp_gathers_a_layer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +44,7 @@ def test_fsdp_gathers_a_layer_at_a_time(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("FSDP_VERSION", "FSDP_AUTO_WRAP_POLICY"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    make(SETTINGS, tmp_path)
+    make(SETTINGS, "fp32", 0, tmp_path)
     assert (os.environ["FSDP_VERSION"], os.environ["FSDP_AUTO_WRAP_POLICY"]) == ("2", "TRANSFORMER_BASED_WRAP")
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -103,8 +102,8 @@ def test_a_continued_training_attends_in_the_precision_it_began_with(
                 raise KeyboardInterrupt
 
         monkeypatch.setattr("needlework.train.cpu_attention.fastest_precision", lambda: fastest)
-        model, settings = load_model(str(model_folder)), dataclasses.replace(SETTINGS, precision="bf16")
-        return weights(finetune(model, renderer, haystacks(renderer), settings, tmp_path / name, report))
+        model, data = load_model(str(model_folder)), haystacks(renderer)
+        return weights(finetune(model, renderer, data, SETTINGS, tmp_path / name, report, precision="bf16"))
 
     with pytest.raises(KeyboardInterrupt):
         train("continued", "bf16", stop=5)

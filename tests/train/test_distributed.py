@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
@@ -21,25 +20,33 @@ from torch.distributed.tensor import DTensor
 
 from needlework import cli
 from needlework.models.chat import Renderer
-from needlework.models.loading import load_model, load_tokenizer
+from needlework.models.loading import Precision, load_model, load_tokenizer
 from needlework.train import checkpoints, trainer
 from needlework.train.held_out import VALUE, HeldOut
 from needlework.train.trainer import SharedPrefixTrainer
-from tests.train.test_trainer import SETTINGS, haystacks
+from tests.train.test_trainer import SETTINGS, changed, haystacks
 from tests.train.workers import together
 
 # 7 haystacks in batches of 4: the last batch of an epoch is short, and does not go into two processes.
-WHOLE = dataclasses.replace(SETTINGS, batch_size=4, epochs=2, schedule="constant")
-HALF = dataclasses.replace(WHOLE, epochs=1)
+WHOLE = changed(SETTINGS, batch_size=4, epochs=2, schedule="constant")
+HALF = changed(WHOLE, epochs=1)
 
 
 class Killed(BaseException):
     """Stands for a kill after the last checkpoint of a training, before its model is saved."""
 
 
-def train(model_folder: Path, folder: Path, *, half: bool = False, early: bool = False, **told: Any) -> None:
+def train(
+    model_folder: Path,
+    folder: Path,
+    *,
+    half: bool = False,
+    early: bool = False,
+    precision: Precision = "fp32",
+    **told: Any,
+) -> None:
     """Train, only half of it with `half`; with `early` the first of two checks is the best."""
-    settings = dataclasses.replace(HALF if half else WHOLE, **told)
+    settings = changed(HALF if half else WHOLE, **told)
     renderer = Renderer(load_tokenizer(str(model_folder)))
     data = haystacks(renderer, size=7)
     # 3 haystacks to hold out do not go into two processes either.
@@ -58,7 +65,9 @@ def train(model_folder: Path, folder: Path, *, half: bool = False, early: bool =
         if early:
             check = SharedPrefixTrainer._check
             patch.setattr(SharedPrefixTrainer, "_check", falling)
-        trainer.finetune(load_model(str(model_folder)), renderer, data, settings, folder, held_out=held_out)
+        trainer.finetune(
+            load_model(str(model_folder)), renderer, data, settings, folder, held_out=held_out, precision=precision
+        )
 
 
 SHARDED: dict[str, dict[str, Any]] = {

@@ -28,7 +28,7 @@ from needlework.train.held_out import VALUE, HeldOut, KeepBest, judge, prepare, 
 from needlework.train.shared_prefix import enable
 from needlework.train.trainer import finetune
 from tests.conftest import make_model
-from tests.train.test_trainer import SETTINGS, haystacks, weights
+from tests.train.test_trainer import SETTINGS, changed, haystacks, weights
 
 
 def logits_of(model: LlamaForCausalLM) -> Any:
@@ -160,7 +160,7 @@ def test_a_check_changes_nothing_in_the_training(model_folder: Path, renderer: R
 @pytest.fixture(scope="module")
 def after_four_steps(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
     renderer = Renderer(load_tokenizer(str(model_folder)))
-    settings = replace(SETTINGS, epochs=1, schedule="constant")
+    settings = changed(SETTINGS, epochs=1, schedule="constant")
     folder = tmp_path_factory.mktemp("four-steps")
     return weights(finetune(load_model(str(model_folder)), renderer, haystacks(renderer), settings, folder))
 
@@ -170,7 +170,7 @@ def train_checked(model_folder: Path, renderer: Renderer, tmp_path: Path) -> Cal
     """Train in the test's folder with a scripted check, and return the weights that are saved."""
 
     def train(*found: int, target: float | None = None) -> dict[str, torch.Tensor]:
-        settings, check = replace(SETTINGS, schedule="constant"), Scripted(*found, target=target)
+        settings, check = changed(SETTINGS, schedule="constant"), Scripted(*found, target=target)
         model, data = load_model(str(model_folder)), haystacks(renderer)
         return weights(finetune(model, renderer, data, settings, tmp_path, held_out=check))
 

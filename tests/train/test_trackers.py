@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from needlework.errors import UserError
 from needlework.models.chat import Renderer
 from needlework.train.trackers import check, tracking
 from needlework.train.trainer import finetune
-from tests.train.test_trainer import SETTINGS, haystacks
+from tests.train.test_trainer import SETTINGS, changed, haystacks
 
 
 def test_a_missing_package_is_told_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +46,7 @@ def test_wandb_that_does_not_begin_is_one_sentence(tmp_path: Path, monkeypatch: 
 def test_tensorboard_has_what_metrics_has(model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    settings = dataclasses.replace(SETTINGS, epochs=1, trackers=("tensorboard",))
+    settings = changed(SETTINGS, epochs=1, trackers=("tensorboard",))
     finetune(model, renderer, haystacks(renderer), settings, tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     read = EventAccumulator(str(tmp_path / "logs")).Reload()
@@ -72,7 +71,7 @@ def test_a_tracker_hears_each_step_and_is_closed_when_training_fails(
         return Recorder()
 
     monkeypatch.setattr("needlework.train.trackers._open", open_recorder)
-    settings = dataclasses.replace(SETTINGS, trackers=("wandb",))
+    settings = changed(SETTINGS, trackers=("wandb",))
     with pytest.raises(KeyboardInterrupt):
         finetune(model, renderer, haystacks(renderer), settings, tmp_path)
     assert heard == [1, 2, "wandb closed"]

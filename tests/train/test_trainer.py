@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import random
 import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,15 +18,15 @@ from needlework.dataset.synthetic import SyntheticDataset
 from needlework.errors import UserError
 from needlework.models.chat import Renderer
 from needlework.models.loading import Precision, load_model, load_tokenizer
+from needlework.recipe import Train
 from needlework.tasks import make_task
-from needlework.train.arguments import TrainSettings
 from needlework.train.held_out import HeldOut
 from needlework.train.trainable import Trainable
 from needlework.train.trainer import finetune
 from tests.conftest import make_tokenizer
 from tests.train.workers import start
 
-SETTINGS = TrainSettings(
+SETTINGS = Train(
     learning_rate=1e-2,
     schedule="cosine",
     warmup_steps=2,
@@ -34,12 +34,14 @@ SETTINGS = TrainSettings(
     epochs=2,
     trainable="attention",
     lora_rank=4,
-    precision="fp32",
     gradient_checkpointing=False,
     max_grad_norm=1.0,
     checkpoint_steps=2,
-    seed=0,
 )
+
+
+def changed(train: Train, **values: Any) -> Train:
+    return Train(**(train.model_dump() | values))
 
 
 def haystacks(renderer: Renderer, size: int = 8) -> SyntheticDataset:
@@ -74,7 +76,7 @@ def test_the_loss_is_the_mean_over_all_answer_tokens_of_the_batch(
 def test_the_trained_model_is_the_saved_one(
     model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path, trainable: Trainable
 ) -> None:
-    settings = dataclasses.replace(SETTINGS, trainable=trainable, epochs=1)
+    settings = changed(SETTINGS, trainable=trainable, epochs=1)
     target = finetune(model, renderer, haystacks(renderer, 2), settings, tmp_path)
     prompt = torch.tensor([renderer.rows(haystacks(renderer)[0])[0][0]])
     with torch.no_grad():
@@ -87,14 +89,14 @@ def test_training_lowers_the_loss_and_saves_an_ordinary_model(
     model_folder: Path, renderer: Renderer, tmp_path: Path, trainable: Trainable
 ) -> None:
     rows: list[dict[str, float]] = []
-    settings = dataclasses.replace(SETTINGS, trainable=trainable)
+    settings = changed(SETTINGS, trainable=trainable)
     target = finetune(load_model(str(model_folder)), renderer, haystacks(renderer), settings, tmp_path, rows.append)
     assert rows[-1]["loss"] < rows[0]["loss"]
     before, after = weights(model_folder), weights(target)
     assert before.keys() == after.keys()
-    changed = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
-    assert {"q_proj", "k_proj", "v_proj", "o_proj"} <= changed
-    assert ("up_proj" in changed) == (trainable == "full")
+    moved = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
+    assert {"q_proj", "k_proj", "v_proj", "o_proj"} <= moved
+    assert ("up_proj" in moved) == (trainable == "full")
     assert load_tokenizer(str(target)).chat_template == renderer.tokenizer.chat_template
     configs = [json.loads((folder / "config.json").read_text()) for folder in (model_folder, target)]
     assert configs[0] == configs[1]
@@ -105,7 +107,7 @@ def test_an_adapter_alone_loads_to_the_weights_that_merging_saves(
 ) -> None:
     loaded = []
     for merge in (True, False):
-        settings = dataclasses.replace(SETTINGS, trainable="lora", merge=merge, epochs=1)
+        settings = changed(SETTINGS, trainable="lora", merge=merge, epochs=1)
         folder = tmp_path / str(merge)
         target = finetune(load_model(str(model_folder)), renderer, haystacks(renderer), settings, folder)
         assert (target / "adapter_config.json").exists() != merge
@@ -120,8 +122,8 @@ def test_products_are_in_the_precision_asked_for_and_weights_saved_in_fp32(
 ) -> None:
     seen: set[torch.dtype] = set()
     model.model.layers[0].self_attn.q_proj.register_forward_hook(lambda module, args, output: seen.add(output.dtype))
-    settings = dataclasses.replace(SETTINGS, precision=precision, epochs=1)
-    target = finetune(model, renderer, haystacks(renderer), settings, tmp_path)
+    settings = changed(SETTINGS, epochs=1)
+    target = finetune(model, renderer, haystacks(renderer), settings, tmp_path, precision=precision)
     assert seen == {dtype}
     assert {each.dtype for each in weights(target).values()} == {torch.float32}
 
@@ -130,13 +132,13 @@ def test_a_saved_model_stops_where_training_ended_the_turn(model: LlamaForCausal
     renderer = Renderer(make_tokenizer())
     renderer.tokenizer.eos_token = "<s>"
     model.generation_config.eos_token_id = renderer.tokenizer.eos_token_id
-    target = finetune(model, renderer, haystacks(renderer), dataclasses.replace(SETTINGS, epochs=1), tmp_path)
+    target = finetune(model, renderer, haystacks(renderer), changed(SETTINGS, epochs=1), tmp_path)
     ends = json.loads((target / "generation_config.json").read_text())["eos_token_id"]
     assert ends == [renderer.tokenizer.eos_token_id, renderer.end]
 
 
 def test_a_model_with_one_end_keeps_it(model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path) -> None:
-    target = finetune(model, renderer, haystacks(renderer), dataclasses.replace(SETTINGS, epochs=1), tmp_path)
+    target = finetune(model, renderer, haystacks(renderer), changed(SETTINGS, epochs=1), tmp_path)
     ends = json.loads((target / "generation_config.json").read_text())["eos_token_id"]
     assert ends == model.generation_config.eos_token_id == renderer.end
 
@@ -153,15 +155,16 @@ def test_matrices_held_in_bf16_change_nothing(
 ) -> None:
     model.bfloat16().save_pretrained(tmp_path / "published")
     data, found = haystacks(renderer), []
-    told = {"precision": "bf16", "trainable": trainable, "gradient_checkpointing": checkpointing}
+    told = {"trainable": trainable, "gradient_checkpointing": checkpointing}
     for held in (True, False):
         if not held:
             monkeypatch.setattr("needlework.train.trainer.hold_in_bf16", lambda model: None)
         rows: list[dict[str, float]] = []
         check = HeldOut(data.hold_out(4)[1], steps=4, target=None)
-        settings = dataclasses.replace(SETTINGS, **told)
+        settings = changed(SETTINGS, **told)
         loaded = load_model(str(tmp_path / "published"))
-        target = finetune(loaded, renderer, data, settings, tmp_path / str(held), rows.append, check)
+        folder = tmp_path / str(held)
+        target = finetune(loaded, renderer, data, settings, folder, rows.append, check, precision="bf16")
         types = {name.split(".")[-2]: each.dtype for name, each in weights(target).items()}
         assert (types["up_proj"], types["embed_tokens"], types["q_proj"]) == (
             torch.bfloat16 if held else torch.float32,
@@ -198,7 +201,7 @@ def test_a_full_disk_is_foreseen(
 def test_a_loss_that_is_not_finite_stops_with_its_sample(
     model: LlamaForCausalLM, renderer: Renderer, tmp_path: Path
 ) -> None:
-    settings = dataclasses.replace(SETTINGS, learning_rate=1e30, schedule="constant", warmup_steps=0)
+    settings = changed(SETTINGS, learning_rate=1e30, schedule="constant", warmup_steps=0)
     with pytest.raises(UserError, match="the loss of sample 2 of seed 0 became nan at step 2"):
         finetune(model, renderer, haystacks(renderer), settings, tmp_path)
     assert not (tmp_path / "model").exists()
@@ -206,7 +209,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_sample(
 
 def train(model_folder: Path, folder: Path) -> None:
     """Train as a command would, in whatever state the folder is."""
-    settings = dataclasses.replace(SETTINGS, epochs=3)
+    settings = changed(SETTINGS, epochs=3)
     renderer = Renderer(load_tokenizer(str(model_folder)))
     data = haystacks(renderer, size=7)
     held_out = HeldOut(data.hold_out(6)[1], steps=3, target=None)

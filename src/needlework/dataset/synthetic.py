@@ -128,7 +128,7 @@ class SyntheticDataset(Sequence[Haystack]):
         Raises:
             BudgetError: If it cannot fit `max_tokens`.
         """
-        (rows,) = self.composer.encode([self.draft(index)])
+        (rows,) = self.composer.encode([self.draft(range(self.size)[index])])
         return rows
 
     def encoded_many(self, indices: Sequence[int]) -> Iterator[list[Encoded]]:

@@ -263,9 +263,10 @@ def fingerprint(name: str) -> str | None:
 
 
 def content(name: str) -> str | None:
-    """Return what is certain to differ where a model answers differently; None where nothing is.
+    """Return a key that changes with a model's files, or None if none is known.
 
-    Of a folder, a hash of all it holds, and of the model that an adapter adapts; of the hub's models, their commit.
+    Of a folder it is a hash of its files, with that of the model that an adapter adapts; of a model of the hub, its
+    name and commit.
     """
     source = embedded.folder() if name == embedded.NAME else folder_of(name)
     if not source.is_dir():

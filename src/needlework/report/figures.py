@@ -101,6 +101,10 @@ SHAPES = {
 }
 
 
+WHOLE_RANGE = 4.0
+"""The width of a contrast's interval if there are too few contexts: a change from -1 to 1, or back."""
+
+
 def shapes(run: Run) -> dict[str, list[str]]:
     """Return how accuracy depends on the position, in a sentence for each run, by the figure's name."""
     return {
@@ -114,11 +118,11 @@ def shapes(run: Run) -> dict[str, list[str]]:
 
 
 def _shape(benchmark: Mapping[str, Any]) -> str:
-    """Return the sentence of one benchmark; nothing of what so few contexts leave wholly open."""
+    """Return the sentence of one benchmark, without contrasts whose interval is the whole range."""
     said = [
         f"{called} by {text.points(row['before'])} points before, {text.points(row['after'])} after, "
         f"change {text.points(row['change'])} ({text.points(row['low'])} to {text.points(row['high'])})"
         for key, called in SHAPES.items()
-        if (row := benchmark.get(key)) and row["high"] - row["low"] < 4
+        if (row := benchmark.get(key)) and row["high"] - row["low"] < WHOLE_RANGE
     ]
     return f"Shape: {'; '.join(said)}" if said else ""

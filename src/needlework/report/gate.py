@@ -65,6 +65,28 @@ def gate(comparison: Mapping[str, Any], benchmarks: Sequence[str], margin: float
     return found
 
 
+def unjudged(comparison: Mapping[str, Any], benchmarks: Sequence[str]) -> list[str]:
+    """Say which benchmarks of each run `gate` leaves out, and which of those fell for certain.
+
+    Args:
+        comparison: The content of comparison.json.
+        benchmarks: As given to `gate`.
+    """
+    said = []
+    for after, compared in runs_of(comparison):
+        left = [name for name in compared if name not in benchmarks and not is_part(name, compared)]
+        left = [name for name in left if benchmarks or not is_kept(name) or name == TOO_SMALL]
+        if left:
+            start = f"{after}, not" if "others" in comparison else "Not"
+            said.append(f"{start} judged: {', '.join(left)}. To judge one: --benchmark NAME.")
+        for name in left:
+            row = compared[name]["overall"]
+            if as_gain(name, row)["high"] < 0:
+                said.append(f"  {name} fell for certain: {points(row['change'])} points, "
+                            f"{points(row['low'])} to {points(row['high'])}.")  # fmt: skip
+    return said
+
+
 def exit_code(findings: Sequence[Finding]) -> int:
     """Return 1 if any benchmark was harmed, else 3 if too few needles leave any undecided, else 0."""
     codes = {EXIT_CODES[each.judgement] for each in findings}

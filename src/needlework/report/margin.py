@@ -20,9 +20,9 @@ def judge(row: Mapping[str, float], margin: float = MARGIN) -> Judgement:
 
     As CONSORT reads a non-inferiority trial (Piaggio et al. 2012): no harm if the 95 % interval of the change lies
     wholly above -margin, harm if it lies wholly below, else undecided. Where few answers changed, a bootstrap
-    promises too much: it resamples the few. So no harm also takes a score test, whose variance is that of a loss as
-    large as the margin and nothing else, of whole clusters; uneven ones are worth fewer. docs/statistics.md has the
-    error rates.
+    promises too much: it resamples the few. "No harm" therefore also requires a score test with the variance of a loss
+    of just the margin, margin x (1 - margin), over the effective number of clusters. docs/statistics.md has the error
+    rates.
 
     Args:
         row: A row of comparison.json, of which clusters, effective_clusters, change, low and high are read.
@@ -37,9 +37,9 @@ def judge(row: Mapping[str, float], margin: float = MARGIN) -> Judgement:
 
 
 def needed_to_judge(row: Mapping[str, float], margin: float) -> Needed | None:
-    """Return how many needles would decide with 80 % power, if the change is as seen, or none where a gain was seen.
+    """Return how many needles would decide with 80 % power, assuming the observed loss, or no change after a gain.
 
-    None where the loss is the margin itself, so that no number would.
+    None if the loss equals the margin, because no number would decide.
     """
     change = min(0.0, row["change"])
     if change == -margin:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from needlework.errors import RecipeError
+from needlework.sections import suggest
 from needlework.tasks.absent import Absent
 from needlework.tasks.chain import Chain
 from needlework.tasks.collect import Collect
@@ -51,13 +51,13 @@ def make_task(name: str, params: Mapping[str, Any] | None = None) -> Task:
         RecipeError: If there is no such task or parameter; suggests the nearest.
     """
     if name not in TASKS:
-        raise RecipeError(f"there is no task {name!r}. {_nearest(name, TASKS)}")
+        raise RecipeError(f"there is no task {name!r}.{suggest(name, [*TASKS])}")
     kind = TASKS[name]
     known = {each.name: each for each in dataclasses.fields(cast(Any, kind))}
     given = params or {}
     for key in given:
         if key not in known:
-            raise RecipeError(f"task {name} has no parameter {key!r}. {_nearest(key, known)}")
+            raise RecipeError(f"task {name} has no parameter {key!r}.{suggest(key, [*known])}")
     # A single number is shorthand for a list of one.
     wrapped = {
         key: (value,) if isinstance(known[key].default, tuple) and not isinstance(value, (list, tuple)) else value
@@ -95,8 +95,3 @@ def reads_text(name: str, params: Mapping[str, Any]) -> bool:
 def _params(part: object) -> Mapping[str, Any]:
     """Return the parameters of a mixture's part, which is either just a weight or has parameters next to it."""
     return (part.get("params") or {}) if isinstance(part, Mapping) else {}
-
-
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."

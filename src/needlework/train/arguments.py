@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -13,35 +12,17 @@ from transformers import TrainingArguments
 
 from needlework import processes
 from needlework.errors import UserError
-from needlework.train.trackers import Tracker
-from needlework.train.trainable import Trainable
+from needlework.models.loading import Precision
+from needlework.recipe import Train
 
 
-@dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """The settings of a training; `needlework.recipe.Train` says what each means."""
-
-    learning_rate: float
-    schedule: Literal["constant", "linear", "cosine"]
-    warmup_steps: int
-    batch_size: int
-    epochs: int
-    trainable: Trainable
-    lora_rank: int
-    precision: Literal["fp32", "bf16"]
-    gradient_checkpointing: bool
-    max_grad_norm: float
-    checkpoint_steps: int
-    seed: int
-    merge: bool = True
-    trackers: tuple[Tracker, ...] = ()
-
-
-def make(settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
+def make(train: Train, precision: Precision, seed: int, checkpoints: Path) -> TrainingArguments:
     """Return the arguments for this process.
 
     Args:
-        settings: The settings, the same in every process.
+        train: The settings, the same in every process.
+        precision: Of the matrix products.
+        seed: Of the training.
         checkpoints: The folder of the checkpoints.
 
     Raises:
@@ -52,19 +33,19 @@ def make(settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
         output_dir=str(checkpoints),
         # One packed row holds K answers and fills the processor; a batch is accumulated from rows.
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=processes.share(settings.batch_size),
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule),
-        warmup_steps=settings.warmup_steps,
+        gradient_accumulation_steps=processes.share(train.batch_size),
+        num_train_epochs=train.epochs,
+        learning_rate=train.learning_rate,
+        lr_scheduler_type={"constant": "constant_with_warmup"}.get(train.schedule, train.schedule),
+        warmup_steps=train.warmup_steps,
         weight_decay=0.0,
-        max_grad_norm=settings.max_grad_norm,
-        bf16=settings.precision == "bf16",
+        max_grad_norm=train.max_grad_norm,
+        bf16=precision == "bf16",
         use_cpu=not torch.cuda.is_available(),
         # A setting of the saved model; training itself uses no cache.
         use_cache=True,
-        activation_checkpointing=settings.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if settings.gradient_checkpointing else None,
+        activation_checkpointing=train.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if train.gradient_checkpointing else None,
         # Samples are independent draws, so their order carries nothing; a fixed one makes resuming exact.
         train_sampling_strategy="sequential",
         # Every trained parameter takes part in every row.
@@ -78,13 +59,13 @@ def make(settings: TrainSettings, checkpoints: Path) -> TrainingArguments:
         # Otherwise a loss that is not finite is logged as the last finite one.
         logging_nan_inf_filter=False,
         save_strategy="steps",
-        save_steps=settings.checkpoint_steps,
-        seed=settings.seed,
+        save_steps=train.checkpoint_steps,
+        seed=seed,
         disable_tqdm=True,
         report_to="none",
     )
     # Where the recipe says fp32, it would take what `accelerate launch` exports from the user's configuration.
-    arguments.mixed_precision = "bf16" if settings.precision == "bf16" else "no"
+    arguments.mixed_precision = "bf16" if precision == "bf16" else "no"
     # With several GPUs visible to one process Trainer would give each a row; processes do that better.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

@@ -28,7 +28,7 @@ def collate(row: PackedRow) -> dict[str, Any]:
     end = len(row.prefix)
     for branch, answer in zip(row.branches, row.answers, strict=True):
         end += len(branch)
-        # The token before predicts it, hence the row is asked one earlier.
+        # Logits at one index predict the token at the next.
         indices += range(end - answer - 1, end - 1)
     kept = torch.tensor(indices)
     input_ids = torch.tensor(ids)

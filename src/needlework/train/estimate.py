@@ -71,14 +71,17 @@ def operations(model: PreTrainedModel, row: PackedRow, *, checkpointing: bool) -
 def memory(model: PreTrainedModel, row: PackedRow, precision: Precision, *, checkpointing: bool) -> dict[str, int]:
     """Return the bytes of a training at its peak, by what takes them.
 
-    Weights, gradients and AdamW's two moments are fp32, but for frozen matrices of a model that was published in bf16,
-    which bf16 autocast multiplies with as they are. Of all others it keeps a copy until the backward; with
-    checkpointing of those that are trained. What a layer keeps of a token for the backward are, in fp32, its input and
-    that of its MLP, and in the precision of the products: the
-    input of the projections, queries, keys and values, the output of attention before and after its heads are put
-    together, and three times the MLP's inner width, in the last layer of branch rows alone. If everything is trained,
-    the norms and the MLP's matrices keep their inputs, too. With checkpointing it is all of one layer, and the
-    inputs of the others.
+    Weights, gradients and AdamW's two moments are fp32, except frozen matrices of a model that was published in bf16:
+    bf16 autocast multiplies with these as they are. Of all other matrices it keeps a copy until the backward, with
+    checkpointing only of those that are trained. For the backward, a layer keeps of each token:
+
+        in fp32                            its input, and that of its MLP
+        in the precision of the products   the input of the projections; queries, keys and values; the output of the
+                                           attention, by heads and joined; three times the MLP's inner width
+        if everything is trained           the inputs of the norms and of the MLP's matrices, too
+
+    The last layer keeps the MLP's part of branch rows alone. With checkpointing, one layer keeps all of this and the
+    others their input.
 
     Args:
         model: As `shapes` returns it.

@@ -170,5 +170,5 @@ def _parse(line: str) -> dict[str, Any] | None:
     try:
         row: dict[str, Any] = json.loads(line)
     except json.JSONDecodeError:
-        return None  # the last line, cut off by a kill
+        return None  # cut off by a kill
     return row

@@ -65,10 +65,10 @@ class Layout:
         return seen & (positions <= query) & _within(window, query, positions)
 
     def added_to_branches(self, window: int | None, like: torch.Tensor) -> torch.Tensor:
-        """Return what is added to the scores of branch rows, shape [S, N], for the last N keys of the row.
+        """Return the additive mask of branch rows (0 or minus infinity), shape [S, N], for the last N keys of the row.
 
-        What is left out are keys of the prefix that a window hides from all branches. Layers share the tensor: each
-        would keep a copy of a mask of truth values, as PyTorch makes it, for its backward.
+        Prefix keys outside every branch's window are dropped. Layers share the tensor: of a boolean mask, PyTorch would
+        convert and keep a copy in each layer.
         """
         name = ("branches", window, like.dtype, like.device)
         if name not in self._masks:
@@ -77,7 +77,7 @@ class Layout:
         return self._masks[name]
 
     def added_to_prefix(self, rows: int, keys: int, window: int, like: torch.Tensor) -> torch.Tensor:
-        """Return what is added to the scores of successive prefix rows, shape [rows, keys].
+        """Return the additive mask of successive prefix rows, shape [rows, keys].
 
         Args:
             rows: Number of rows.

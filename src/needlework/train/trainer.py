@@ -19,9 +19,10 @@ from transformers import PrinterCallback, Trainer, TrainerState, set_seed
 from needlework import processes
 from needlework.haystack import Haystack
 from needlework.models.chat import Renderer
+from needlework.models.loading import Precision
+from needlework.recipe import Train
 from needlework.storage import write_json
 from needlework.train import arguments, checkpoints
-from needlework.train.arguments import TrainSettings
 from needlework.train.cpu_attention import settled
 from needlework.train.held_out import VALUE, WHOLE, HeldOut, KeepBest
 from needlework.train.metrics import Metrics, Tally
@@ -123,10 +124,13 @@ def finetune(
     model: PreTrainedModel,
     renderer: Renderer,
     haystacks: Sequence[Haystack],
-    settings: TrainSettings,
+    train: Train,
     folder: str | os.PathLike[str],
     report: Callable[[dict[str, Any]], None] = lambda row: None,
     held_out: HeldOut | None = None,
+    *,
+    precision: Precision = "fp32",
+    seed: int = 0,
 ) -> Path:
     """Finetune a model and return the folder it is saved in.
 
@@ -139,11 +143,13 @@ def finetune(
             load the returned folder to use it. A training that was finished before leaves the model as it is.
         renderer: Its tokenizer and chat template.
         haystacks: The samples, one packed row each, in order.
-        settings: The settings.
+        train: The settings, as in a recipe; of `check` the caller makes `held_out`.
         folder: Receives `metrics.jsonl`, `logs/` of trackers, checkpoints while training, then `model/` and
             `summary.json`.
         report: Called with each line of the metrics.
         held_out: The check by which the training may stop early, and the best model is kept.
+        precision: Of the matrix products: bf16 is autocast.
+        seed: Of what is drawn for LoRA.
 
     Raises:
         ModelError: If exactness is not proven for the model.
@@ -156,16 +162,16 @@ def finetune(
         return folder / "model"
     folder.mkdir(parents=True, exist_ok=True)
     # The processes meet here, before anything is loaded to where they would all find it.
-    training_arguments = arguments.make(settings, saved)
+    training_arguments = arguments.make(train, precision, seed, saved)
     # LoRA's matrices are drawn here.
-    set_seed(settings.seed)
-    model = select(model, settings.trainable, lora_rank=settings.lora_rank)
-    if settings.precision == "bf16" and not arguments.is_sharding_asked():
+    set_seed(seed)
+    model = select(model, train.trainable, lora_rank=train.lora_rank)
+    if precision == "bf16" and not arguments.is_sharding_asked():
         # FSDP2 shards parameters of one type alone.
         hold_in_bf16(model)
     # The last one is kept until the next is known to be complete, and the best.
     count = 3 if held_out else 2
-    processes.first(lambda: checkpoints.check_disk(model, folder, count=count, whole=settings.merge))
+    processes.first(lambda: checkpoints.check_disk(model, folder, count=count, whole=train.merge))
     sizes = {
         "parameters": sum(each.numel() for each in model.parameters()),
         "trainable_parameters": sum(each.numel() for each in model.parameters() if each.requires_grad),
@@ -173,14 +179,14 @@ def finetune(
     metrics = Metrics(folder / "metrics.jsonl", report, getattr(haystacks, "place", "sample {}".format))
     with packed_attention(model), checkpoints.full_disk_explained(folder):
         trainer = _trainer(model, training_arguments, haystacks, renderer, metrics, held_out)
-        with tracking(settings.trackers, folder / "logs") as trackers:
+        with tracking(train.trackers, folder / "logs") as trackers:
             for tracker in trackers:
                 trainer.add_callback(tracker)
             with settled(saved):
                 best = _train(trainer, saved)
-        _save(trainer, renderer, folder, settings.merge)
+        _save(trainer, renderer, folder, train.merge)
     facts = {"haystacks": len(haystacks), **sizes} | best
-    processes.first(lambda: _summarize(settings, folder, facts))
+    processes.first(lambda: _summarize(folder, facts | {"precision": precision}))
     return folder / "model"
 
 
@@ -255,7 +261,7 @@ def _untied(model: Any) -> dict[str, torch.Tensor]:
     return {name: each for name, each in model.state_dict().items() if name not in tied}
 
 
-def _summarize(settings: TrainSettings, folder: Path, facts: dict[str, Any]) -> None:
+def _summarize(folder: Path, facts: dict[str, Any]) -> None:
     """Write `summary.json`, whose presence says that the training is finished; drop the checkpoints."""
     last = json.loads((folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     # Kilobytes on Linux, bytes on macOS.
@@ -265,5 +271,5 @@ def _summarize(settings: TrainSettings, folder: Path, facts: dict[str, Any]) -> 
     if torch.cuda.is_available():
         peaks["peak_gpu_memory_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
     summary = {key: last[key] for key in ("seconds", "answers", "tokens")} | {"steps": last["step"]} | facts
-    write_json(folder / SUMMARY, summary | peaks | {"precision": settings.precision})
+    write_json(folder / SUMMARY, summary | peaks)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)

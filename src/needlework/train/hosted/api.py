@@ -160,5 +160,5 @@ def event(client: OpenAI, entry: dict[str, Any], numbers: object) -> Event:
 
 
 def whole(value: object) -> int | None:
-    """Return a number of an answer; None where it is none."""
+    """Return a value if it is a whole number, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
