@@ -24,7 +24,7 @@ def main() -> None:
     for distractors in ("relevant", "random"):
         settings = MDQA(distractors=distractors, paragraphs=PARAGRAPHS)
         start = time.perf_counter()
-        built = mdqa.build(**settings.model_dump(exclude={"controls"}), seed=0, fit=_no_length)
+        built = mdqa.build(settings, seed=0, fit=_no_length)
         prompts = [(haystack, needle) for haystack in built.haystacks for needle in haystack.needles]
         characters = sum(len(haystack.message(needle)) for haystack, needle in prompts)
         seconds = time.perf_counter() - start

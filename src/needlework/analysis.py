@@ -140,7 +140,7 @@ def _needles(name: str, settings: TokenLoss | Heads | Drift, seed: int, renderer
     depths = tuple(np.linspace(0, 1, settings.needles).tolist())
     chosen = KV(lengths=settings.lengths, depths=depths, haystacks=settings.haystacks)
     fit = fitting(Composer(renderer), f"evaluate.{name}.lengths")
-    return list(kv.build(**chosen.model_dump(), seed=seed, fit=fit).haystacks)
+    return list(kv.build(chosen, seed=seed, fit=fit).haystacks)
 
 
 def _count(haystacks: Iterable[Haystack]) -> int:

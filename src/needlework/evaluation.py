@@ -199,7 +199,7 @@ def build_general(chosen: Evaluate, seed: int) -> list[General]:
         return []
     from needlework.harness import general
 
-    return general.build(**chosen.general.model_dump(), seed=seed)
+    return general.build(chosen.general, seed=seed)
 
 
 def build_benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Benchmark]:
@@ -213,27 +213,27 @@ def build_benchmarks(chosen: Evaluate, seed: int, renderer: Renderer) -> list[Be
         return fitting(composer, f"evaluate.{name}.lengths")
 
     if chosen.kv:
-        built.append(kv.build(**chosen.kv.model_dump(), seed=seed, fit=fit("kv")))
+        built.append(kv.build(chosen.kv, seed=seed, fit=fit("kv")))
     if chosen.niah:
-        built.append(niah.build(**chosen.niah.model_dump(), seed=seed, fit=fit("niah")))
+        built.append(niah.build(chosen.niah, seed=seed, fit=fit("niah")))
     if chosen.own:
-        built.append(own.build(**chosen.own.model_dump(), seed=seed))
+        built.append(own.build(chosen.own, seed=seed))
     if chosen.flenqa:
-        built.append(flenqa.build(**chosen.flenqa.model_dump(), seed=seed, fit=fit("flenqa")))
+        built.append(flenqa.build(chosen.flenqa, seed=seed, fit=fit("flenqa")))
     if chosen.knowledge:
-        built.append(knowledge.build(**chosen.knowledge.model_dump(), seed=seed))
+        built.append(knowledge.build(chosen.knowledge, seed=seed))
     if chosen.mdqa:
-        built.append(mdqa.build(**chosen.mdqa.model_dump(exclude={"controls"}), seed=seed, fit=fit("mdqa")))
+        built.append(mdqa.build(chosen.mdqa, seed=seed, fit=fit("mdqa")))
         built += mdqa.controls(built[-1]) if chosen.mdqa.controls else []
     if chosen.grounding:
-        built.append(grounding.build(**chosen.grounding.model_dump(), seed=seed))
+        built.append(grounding.build(chosen.grounding, seed=seed))
     if chosen.known_unknowns:
         built.append(known_unknowns.build())
     return built
 
 
 def fitting(counter: Counter, setting: str) -> Fit:
-    """Return what finds how many items fit a length of a setting, by the counts of a tokenizer and chat template."""
+    """Return a `Fit` that counts with a tokenizer and chat template, and names a setting in its errors."""
     from needlework.dataset.budget import Budget
 
     # What was found of one haystack is a good first guess for the next.

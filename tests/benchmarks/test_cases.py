@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from needlework.benchmark_settings import MDQA
 from needlework.benchmarks.cases import Case, cases
 from needlework.errors import UserError
 from needlework.matching import normalize
 from tests.benchmarks.official_files import document_rows, oracle_rows, write_rows
 
 
-def draw(**changes: object) -> list[Case]:
-    options = {"file": None, "documents": 20, "paragraphs": 30, "questions_per_paragraph": 2, "distractors": "random"}
-    return cases(**(options | {"half": "eval", "seed": 0} | changes))  # type: ignore[arg-type]
+def draw(seed: int = 0, **changes: Any) -> list[Case]:
+    options = {"documents": 20, "paragraphs": 30, "questions_per_paragraph": 2, "distractors": "random"}
+    return cases(MDQA(**(options | changes)), seed)
 
 
 @pytest.mark.parametrize("distractors", ["random", "relevant"])
@@ -39,8 +41,8 @@ def test_relevant_documents_are_each_questions_own() -> None:
     assert sum(same_article) / len(found) > 2  # at random there are none
 
 
-def test_without_a_number_of_documents_all_are_there() -> None:
-    for case in draw(documents=None, paragraphs=3):
+def test_where_lengths_are_to_be_filled_all_documents_are_there() -> None:
+    for case in draw(lengths=(3000,), paragraphs=3):
         assert len(case.others) > 900
 
 

@@ -61,7 +61,7 @@ def build(renderer: Renderer | None = None, seed: int = 0, **changes: Any) -> Be
 
     fit = fitting(PlainCounter(renderer), "lengths") if renderer else six
     settings = FLenQA(**({"lengths": LENGTHS, "samples": 2} | changes))
-    return flenqa.build(**settings.model_dump(), seed=seed, fit=fit)
+    return flenqa.build(settings, seed=seed, fit=fit)
 
 
 @pytest.fixture(scope="module")
@@ -143,8 +143,8 @@ def test_a_sample_differs_in_nothing_but_places_and_more_padding(benchmark: Benc
 
 def test_prompts_that_are_the_same_are_asked_once_and_have_no_place() -> None:
     def without_padding(**changes: Any) -> Benchmark:
-        settings = FLenQA(tasks=("PIR",), samples=1, **changes).model_dump()
-        return flenqa.build(**settings, seed=0, fit=lambda draws, *_: ([draw(2) for draw in draws], 2))
+        settings = FLenQA(tasks=("PIR",), samples=1, **changes)
+        return flenqa.build(settings, seed=0, fit=lambda draws, *_: ([draw(2) for draw in draws], 2))
 
     made = without_padding()
     (only,) = made.haystacks

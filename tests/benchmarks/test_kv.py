@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from needlework.benchmark_settings import KV
 from needlework.benchmarks import Benchmark, Fit, kv
 from needlework.errors import BudgetError
 from needlework.haystack import Needle
@@ -22,9 +24,9 @@ SUBKEYS = Needle(
 )
 
 
-def build(fit: Fit, **changes: object) -> Benchmark:
-    options = {"task": "simple_dict", "file": None, "lengths": (500, 900), "depths": (0.0, 0.5, 1.0), "haystacks": 4}
-    return kv.build(**(options | {"template": True, "seed": 0} | changes), fit=fit)  # type: ignore[arg-type]
+def build(fit: Fit, seed: int = 0, **changes: Any) -> Benchmark:
+    options = {"task": "simple_dict", "lengths": (500, 900), "depths": (0.0, 0.5, 1.0), "haystacks": 4}
+    return kv.build(KV(**(options | changes)), seed=seed, fit=fit)
 
 
 @pytest.mark.parametrize("task", ["simple_dict", "multi_subkey"])

@@ -18,9 +18,9 @@ def no_length(*arguments: object) -> Any:
     raise AssertionError("no length is asked for")
 
 
-def build(fit: Fit = no_length, **changes: object) -> Benchmark:
-    options = MDQA(documents=5, positions=(1, 3, 5), paragraphs=30).model_dump(exclude={"controls"})
-    return mdqa.build(**(options | {"seed": 0} | changes), fit=fit)
+def build(fit: Fit = no_length, seed: int = 0, **changes: Any) -> Benchmark:
+    options = {"documents": 5, "positions": (1, 3, 5), "paragraphs": 30}
+    return mdqa.build(MDQA(**(options | changes)), seed=seed, fit=fit)
 
 
 def test_the_prompt_is_the_official_one() -> None:

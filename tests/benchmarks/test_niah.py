@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from needlework.benchmark_settings import NIAH
 from needlework.benchmarks import Benchmark, Fit, niah
 from needlework.corpus import squad
 from needlework.errors import UserError
@@ -20,9 +23,9 @@ ALL = Needle(
 )
 
 
-def build(fit: Fit, kind: str, **changes: object) -> Benchmark:
-    options = {"lengths": (900, 1500), "depths": DEPTHS, "haystacks": 2, "seed": 0}
-    return niah.build(kind=kind, **(options | changes), fit=fit)  # type: ignore[arg-type]
+def build(fit: Fit, kind: str, seed: int = 0, **changes: Any) -> Benchmark:
+    options = {"kind": kind, "lengths": (900, 1500), "depths": DEPTHS, "haystacks": 2}
+    return niah.build(NIAH(**(options | changes)), seed=seed, fit=fit)
 
 
 def needle_sentences(haystack: Haystack) -> list[int]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from needlework.benchmark_settings import Own
 from needlework.benchmarks import Benchmark, own
 from needlework.errors import DataError
 from needlework.haystack import Needle
@@ -18,7 +19,7 @@ def line(position: int = -1, items: int = 5, **changes: Any) -> dict[str, Any]:
 
 def build(path: Path, lines: list[dict[str, Any]], haystacks: int | None = None, seed: int = 0) -> Benchmark:
     path.write_text("".join(json.dumps(each) + "\n" for each in lines))
-    return own.build(file=str(path), haystacks=haystacks, max_new_tokens=100, seed=seed)
+    return own.build(Own(file=str(path), haystacks=haystacks), seed=seed)
 
 
 @pytest.fixture

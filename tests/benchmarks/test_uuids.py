@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from needlework.benchmark_settings import KV
 from needlework.benchmarks import Benchmark, Fit, kv, uuids
 from needlework.errors import UserError
 from needlework.models.chat import Renderer
 from tests.benchmarks.official_files import pair_rows, write_rows
 
 
-def build(fit: Fit, **changes: object) -> Benchmark:
-    options = {"task": "uuid", "file": None, "lengths": (900, 1500), "depths": (0.0, 0.5, 1.0), "haystacks": 3}
-    return kv.build(**(options | {"template": True, "seed": 0} | changes), fit=fit)  # type: ignore[arg-type]
+def build(fit: Fit, seed: int = 0) -> Benchmark:
+    settings = KV(task="uuid", lengths=(900, 1500), depths=(0.0, 0.5, 1.0), haystacks=3)
+    return kv.build(settings, seed=seed, fit=fit)
 
 
 def test_the_prompt_is_the_official_one(tmp_path: Path) -> None:

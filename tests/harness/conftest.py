@@ -12,6 +12,7 @@ import pytest
 import yaml
 from transformers import LlamaForCausalLM
 
+from needlework.benchmark_settings import General as Settings
 from needlework.harness.general import General, build
 from needlework.inference.hf import HFBackend
 from needlework.models.chat import Renderer
@@ -71,9 +72,9 @@ def backend(model: LlamaForCausalLM, renderer: Renderer) -> HFBackend:
     return HFBackend(model, renderer)
 
 
-def make(local_tasks: Path, *tasks: str, **settings: Any) -> list[General]:
-    chosen = {"limit": None, "fewshot": None, "batch_size": 4, "chat_template": False, "seed": 0} | settings
-    return build(tasks=tasks, include_path=str(local_tasks), **chosen)
+def make(local_tasks: Path, *tasks: str, limit: int | None = None, seed: int = 0) -> list[General]:
+    settings = Settings(tasks=tasks, limit=limit, batch_size=4, include_path=str(local_tasks))
+    return build(settings, seed=seed)
 
 
 def silent(done: int, total: int) -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Literal
 
 import numpy as np
 
+from needlework.benchmark_settings import MDQA
 from needlework.benchmarks.distractors import Pool
 from needlework.benchmarks.lost_in_the_middle import Documents, read_documents
-from needlework.corpus import Half, Passage, Question, askable, squad
+from needlework.corpus import Passage, Question, askable, squad
 from needlework.errors import UserError
-
-Distractors = Literal["random", "relevant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,32 +30,23 @@ class Case:
     """Where a file has the gold document, from 1."""
 
 
-def cases(
-    *,
-    file: str | None,
-    documents: int | None,
-    paragraphs: int,
-    questions_per_paragraph: int,
-    distractors: Distractors,
-    half: Half,
-    seed: int,
-) -> list[Case]:
+def cases(settings: MDQA, seed: int) -> list[Case]:
     """Draw gold paragraphs, questions of each, and distractors.
 
+    Random distractors are the same for all questions of a paragraph; of relevant ones, each question has its own.
+
     Args:
-        file: An official oracle or N-document file instead of the embedded text.
-        documents: Documents of a haystack, or None for as many as there are.
-        paragraphs: Gold paragraphs, or lines of a file.
-        questions_per_paragraph: Questions asked of each, or as many as it has.
-        distractors: At random, the same for all questions of a paragraph; or relevant, for each question its own.
-        half: Which half of the embedded text.
+        settings: See `MDQA`. Where `lengths` are to be filled, a case has all the documents that there are. A paragraph
+            with fewer questions than asked for has all of its own asked.
         seed: The seed of all draws.
 
     Raises:
         UserError: If there are too few paragraphs or documents, or the file is malformed.
     """
+    file, paragraphs = settings.file, settings.paragraphs
+    documents = None if settings.lengths else settings.documents
     rows = read_documents(file) if file else []
-    source = file or f"the {half} half"
+    source = file or f"the {settings.half} half"
     if rows and rows[0].others:
         found, have = _given(rows, seed), len(rows[0].others) + 1
         if documents not in (None, have):
@@ -66,8 +55,9 @@ def cases(
             )
     else:
         # SQuAD has answers that many texts hold by chance; those of a file are asked as they stand there.
-        golds = [row.gold for row in rows] or [replace(each, questions=askable(each.questions)) for each in squad(half)]
-        found = _drawn(golds, None if documents is None else documents - 1, questions_per_paragraph, distractors, seed)
+        embedded = (replace(each, questions=askable(each.questions)) for each in squad(settings.half))
+        golds = [row.gold for row in rows] or list(embedded)
+        found = _drawn(golds, None if documents is None else documents - 1, settings, seed)
     chosen = list(islice(found, paragraphs))
     if len(chosen) < paragraphs:
         raise UserError(
@@ -84,9 +74,7 @@ def _given(rows: Sequence[Documents], seed: int) -> Iterator[list[Case]]:
         yield [Case(id, id, row.gold, row.gold.questions, row.others, row.place)]
 
 
-def _drawn(
-    golds: Sequence[Passage], count: int | None, per_paragraph: int, distractors: Distractors, seed: int
-) -> Iterator[list[Case]]:
+def _drawn(golds: Sequence[Passage], count: int | None, settings: MDQA, seed: int) -> Iterator[list[Case]]:
     """Yield the cases of each gold paragraph that has questions with `count` distractors, or all there are."""
     pool = Pool(list(dict.fromkeys(Passage(each.title, each.text) for each in golds)))
     if count is not None and count >= len(pool.passages):
@@ -94,8 +82,9 @@ def _drawn(
     several = count is None or count >= len(pool.titles)
     for index in np.random.default_rng(seed).permutation(len(golds)).tolist():
         gold, rng = golds[index], np.random.default_rng([seed, index])
-        questions = [gold.questions[each] for each in rng.permutation(len(gold.questions))[:per_paragraph].tolist()]
-        if distractors == "random":
+        order = rng.permutation(len(gold.questions))[: settings.questions_per_paragraph]
+        questions = [gold.questions[each] for each in order.tolist()]
+        if settings.distractors == "random":
             drawn = [(f"mdqa/{index}", questions, pool.random(rng, gold, questions, several=several))]
         else:
             drawn = [(f"mdqa/{each.id}", [each], pool.relevant(gold, each)) for each in questions]

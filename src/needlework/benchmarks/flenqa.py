@@ -16,6 +16,7 @@ from itertools import islice, product
 
 import numpy as np
 
+from needlework.benchmark_settings import FLenQA
 from needlework.benchmarks import Benchmark, Fit
 from needlework.benchmarks.flenqa_file import Row, read_rows
 from needlework.benchmarks.flenqa_samples import padding, sample
@@ -69,72 +70,44 @@ STREAM = 2_402_148
 TASKS, PADDINGS = tuple(PROMPTS), ("same", "books")
 
 
-def build(
-    *,
-    file: str | None,
-    tasks: Sequence[str],
-    paddings: Sequence[str],
-    dispersions: Sequence[str],
-    lengths: Sequence[int],
-    samples: int,
-    chain_of_thought: bool,
-    max_new_tokens: int,
-    source: str | None,
-    official_normalization: bool,
-    seed: int,
-    fit: Fit,
-) -> Benchmark:
+def build(settings: FLenQA, *, seed: int, fit: Fit) -> Benchmark:
     """Build a haystack for each sample of each task, with each padding, dispersion and length.
 
     A sample has one group, whatever stands around it. Identical prompts, as where there is no room for padding, are
     asked once, and have no place if they are those of several dispersions.
 
     Args:
-        file: The file of the authors' samples, or its id on the Hugging Face Hub; None for new ones.
-        tasks: Any of "MonoRel", "PIR" and "Simplified RuleTaker".
-        paddings: Any of "same" and "books".
-        dispersions: Where the two facts stand: "first", "middle" and "last" side by side, "random" anywhere.
-        lengths: Token budgets of prompt and answer, with the chat template; of a file, its `ctx_size`.
-        samples: Samples of each task.
-        chain_of_thought: Whether the prompt asks for steps before the answer.
-        max_new_tokens: Longest answer.
-        source: Where the prose of "books" comes from (see `needlework.benchmarks.flenqa_samples.padding`).
-        official_normalization: Score as the authors' code does, with its bug.
+        settings: See `FLenQA`. A length holds prompt and answer, with the chat template; of a file it is `ctx_size`.
         seed: Draws the samples, or chooses those of the file.
         fit: Finds how many items fit; the two paragraphs count as the fewest.
 
     Raises:
         UserError: If a length is too small for a task, or the text or the file has too little.
     """
-    prompts = STEP_BY_STEP if chain_of_thought else PROMPTS
-    cells = list(product(tasks, paddings, dispersions, lengths))
+    file, samples = settings.file, settings.samples
+    prompts = STEP_BY_STEP if settings.chain_of_thought else PROMPTS
+    cells = list(product(settings.tasks, settings.paddings, settings.dispersions, settings.lengths))
     if file is None:
         found = [
-            _fitted(task, number, padding, dispersion, length, source, seed, prompts[task], fit)
-            for task, padding, dispersion, length in cells
+            _fitted(cell, number, prompts[cell[0]], settings.source, seed, fit)
+            for cell in cells
             for number in range(samples)
         ]
     else:
         found = [_official(row, prompts[row.dataset]) for row in _chosen(file, read_rows(file), cells, samples, seed)]
     haystacks, places = _different(found)
-    title = "FLenQA, step by step" if chain_of_thought else "FLenQA"
+    title = "FLenQA, step by step" if settings.chain_of_thought else "FLenQA"
     titles = {"correct": title, "answered": f"{title}, answered at all"}
-    scored = score_officially if official_normalization else score
-    return Benchmark("flenqa", haystacks, scored, titles, max_new_tokens, places=places, meanings=MEANINGS)
+    scored = score_officially if settings.official_normalization else score
+    tokens = settings.max_new_tokens
+    return Benchmark("flenqa", haystacks, scored, titles, tokens, places=places, meanings=MEANINGS)
 
 
 def _fitted(
-    task: str,
-    number: int,
-    kind: str,
-    dispersion: str,
-    length: int,
-    source: str | None,
-    seed: int,
-    prompt: tuple[str, str],
-    fit: Fit,
+    cell: tuple[str, str, str, int], number: int, prompt: tuple[str, str], source: str | None, seed: int, fit: Fit
 ) -> Haystack:
     """Make sample `number` of a task with as much padding as fits; longer ones begin with that of shorter ones."""
+    task, kind, dispersion, length = cell
     stream = [seed, STREAM, TASKS.index(task), number]
     place_draws = np.random.default_rng([*stream, len(PADDINGS)]).random(2)
 

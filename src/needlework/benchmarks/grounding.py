@@ -10,9 +10,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from needlework.benchmark_settings import Grounding
 from needlework.benchmarks import Benchmark
 from needlework.benchmarks.scoring import contained_match
-from needlework.corpus import Half, embedded
+from needlework.corpus import embedded
 from needlework.errors import UserError
 from needlework.haystack import Haystack, Needle
 
@@ -21,12 +22,13 @@ QUESTION = "Question: {question}\nAnswer:"
 MAX_NEW_TOKENS = 32
 
 
-def build(*, questions: int, half: Half, seed: int) -> Benchmark:
-    """Build one haystack, of one paragraph, for each of `questions` questions.
+def build(settings: Grounding, *, seed: int) -> Benchmark:
+    """Build one haystack, of one paragraph, for each of `settings.questions` questions, drawn by the seed.
 
     Raises:
         UserError: If there are fewer questions.
     """
+    questions, half = settings.questions, settings.half
     rows = list(embedded("conflicts", half))
     if questions > len(rows):
         raise UserError(

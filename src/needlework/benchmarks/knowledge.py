@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from needlework.benchmark_settings import Knowledge
 from needlework.benchmarks import Benchmark
 from needlework.benchmarks.scoring import contained_match, exact_match
-from needlework.corpus import Half, embedded
+from needlework.corpus import embedded
 from needlework.errors import UserError
 from needlework.haystack import Haystack, Needle
 from needlework.matching import normalize
@@ -19,12 +20,13 @@ PREAMBLE = "Complete the sentence with a few words."
 MAX_NEW_TOKENS = 16
 
 
-def build(*, facts: int, half: Half, seed: int) -> Benchmark:
-    """Build one haystack without items for each of `facts` facts.
+def build(settings: Knowledge, *, seed: int) -> Benchmark:
+    """Build one haystack without items for each of `settings.facts` facts, drawn by the seed.
 
     Raises:
         UserError: If there are fewer facts.
     """
+    facts, half = settings.facts, settings.half
     # Normalising leaves nothing of an answer such as blood type "A", which any output would then hold.
     rows = [row for row in embedded("qa_wikidata", half) if all(map(normalize, row["accepted"]))]
     if facts > len(rows):

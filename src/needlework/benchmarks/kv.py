@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import dropwhile
-from typing import Literal
 
 import numpy as np
 
+from needlework.benchmark_settings import KV
 from needlework.benchmarks import Benchmark, Fit, Score, uuids
 from needlework.benchmarks.scoring import without_separators
 from needlework.haystack import Haystack, Needle
@@ -17,32 +17,15 @@ from needlework.tasks import make_task
 from needlework.tasks.draft import Draft
 from needlework.tasks.protocol import Task
 
-Kind = Literal["simple_dict", "multi_subkey", "uuid"]
-
 # Evaluation haystacks must not be those of training, whatever the seeds.
 STREAM = 7_310_259
 
 
-def build(
-    *,
-    task: Kind,
-    file: str | None,
-    lengths: Sequence[int],
-    depths: Sequence[float],
-    haystacks: int,
-    template: bool,
-    seed: int,
-    fit: Fit,
-) -> Benchmark:
+def build(settings: KV, *, seed: int, fit: Fit) -> Benchmark:
     """Build haystacks of each length, each asked once at every depth.
 
     Args:
-        task: Dictionaries of integers, or pairs of UUIDs.
-        file: An official file of pairs of UUIDs instead, by path or address: `lengths` and `template` are the file's.
-        lengths: Token budgets: prompt and longest answer, with the chat template.
-        depths: Relative gold positions, 0 the first item and 1 the last.
-        haystacks: Haystacks for each length.
-        template: Whether the question shows the answer's form, where dictionaries are asked.
+        settings: See `KV`. A length holds prompt and longest answer, with the chat template.
         seed: Seed of the benchmark.
         fit: Finds how many items fit.
 
@@ -50,24 +33,25 @@ def build(
         BudgetError: If a length is too small for the task.
         UserError: If a file is malformed or too short.
     """
-    if file is not None:
-        return uuids.from_file(file, depths, haystacks, seed)
+    depths = settings.depths
+    if settings.file is not None:
+        return uuids.from_file(settings.file, depths, settings.haystacks, seed)
     made: list[Haystack] = []
     places: dict[str, str] = {}
-    drawn: Task = uuids.Uuids() if task == "uuid" else make_task(task, {"template": template})
-    for length in lengths:
-        for number in range(haystacks):
+    task: Task = uuids.Uuids() if settings.task == "uuid" else make_task(settings.task, {"template": settings.template})
+    for length in settings.lengths:
+        for number in range(settings.haystacks):
 
             def draw(capacity: int, length: int = length, number: int = number) -> Draft:
                 rng = np.random.default_rng([seed, STREAM, length, number])
-                return drawn.draft(rng, capacity, len(depths), depths=depths)
+                return task.draft(rng, capacity, len(depths), depths=depths)
 
             (draft,), num_items = fit([draw], length, len(depths))
             haystack = draft.haystack(num_items, f"kv/{length}/{number}")
             haystack.meta["length"] = length
             made.append(haystack)
             places |= {needle.id: f"{depth:.0%}" for needle, depth in zip(haystack.needles, depths, strict=True)}
-    form = FORMS[task]
+    form = FORMS[settings.task]
     return Benchmark("kv", made, form.score, form.titles, form.max_new_tokens, places=places, meanings=form.meanings)
 
 
@@ -136,7 +120,7 @@ MEANINGS = {
     "whole": "the value is right, and so are the key and the dictionary it is in",
 }
 
-FORMS: dict[Kind, Form] = {
+FORMS: dict[str, Form] = {
     # The whole answer takes 26 tokens where every digit is one, and 66 with the subkeys, named twice.
     "simple_dict": Form(score, {"value": "Key-value retrieval", "whole": "Key-value, whole answer"}, 32, MEANINGS),
     "multi_subkey": Form(

@@ -13,10 +13,11 @@ from functools import cache, partial
 
 import numpy as np
 
+from needlework.benchmark_settings import MDQA
 from needlework.benchmarks import Benchmark, Fit
-from needlework.benchmarks.cases import Case, Distractors, cases
+from needlework.benchmarks.cases import Case, cases
 from needlework.benchmarks.scoring import best_subspan_em
-from needlework.corpus import Half, Passage
+from needlework.corpus import Passage
 from needlework.errors import UserError
 from needlework.haystack import Haystack, Needle
 from needlework.tasks.dictionaries import at_depths
@@ -29,35 +30,12 @@ Line = Callable[[int, Passage], str]
 MEANINGS = {"contained": "the first line of the answer holds an accepted one"}
 
 
-def build(
-    *,
-    file: str | None,
-    documents: int,
-    positions: Sequence[int] | None,
-    lengths: Sequence[int],
-    depths: Sequence[float],
-    paragraphs: int,
-    questions_per_paragraph: int,
-    distractors: Distractors,
-    max_new_tokens: int,
-    half: Half,
-    seed: int,
-    fit: Fit,
-) -> Benchmark:
+def build(settings: MDQA, *, seed: int, fit: Fit) -> Benchmark:
     """Build haystacks of documents with the gold one at each position in turn.
 
     Args:
-        file: An official oracle or N-document file, by path or address, instead of the embedded text.
-        documents: Documents in a haystack; random ones are of different articles while there are so many.
-        positions: Gold positions, counted from 1; None leaves it where an N-document file has it.
-        lengths: Token budgets to fill with documents instead of a number of them; the gold one stands at the
-            `depths` then, not at the positions.
-        depths: Relative gold positions, 0 the first document and 1 the last.
-        paragraphs: Gold paragraphs, or lines of a file.
-        questions_per_paragraph: Questions asked of each, or as many as it has.
-        distractors: Random, or the most relevant to each question; an N-document file has its own.
-        max_new_tokens: Longest answer; the paper allows 100.
-        half: Which half of the articles; settings are chosen on `train` and reported on `eval`.
+        settings: See `MDQA`. Random distractors are of different articles while there are so many. Whether `controls`
+            are asked, too, is not looked at here.
         seed: Chooses paragraphs, questions and distractors.
         fit: Finds how many documents fit a length.
 
@@ -65,31 +43,25 @@ def build(
         UserError: If a position lies outside the documents, there are too few paragraphs or documents, or the file is
             malformed.
     """
+    documents, lengths, positions = settings.documents, settings.lengths, settings.positions
     if outside := [] if lengths else [each for each in positions or () if not 1 <= each <= documents]:
         raise UserError(
             f"evaluate.mdqa.positions has {outside[0]}, but evaluate.mdqa.documents is {documents}. Lower the one or "
             f"raise the other."
         )
-    found = cases(
-        file=file,
-        documents=None if lengths else documents,
-        paragraphs=paragraphs,
-        questions_per_paragraph=questions_per_paragraph,
-        distractors=distractors,
-        half=half,
-        seed=seed,
-    )
+    found = cases(settings, seed)
     # A document at one place has one text, however many haystacks hold it.
     line = cache(lambda number, passage: f"{OPENING}{number}{document(passage)}")
     if lengths:
-        made = [each for case in found for each in _at_lengths(case, lengths, depths, line, fit)]
+        made = [each for case in found for each in _at_lengths(case, lengths, settings.depths, line, fit)]
     else:
         made = [each for case in found for each in _at_positions(case, positions, line)]
     places = {needle.id: place for place, haystack in made for needle in haystack.needles}
     title = "QA over documents" if lengths else f"QA over {documents} documents"
-    titles = {"contained": title if distractors == "random" else f"{title}, relevant distractors"}
+    titles = {"contained": title if settings.distractors == "random" else f"{title}, relevant distractors"}
     haystacks = [haystack for _, haystack in made]
-    return Benchmark("mdqa", haystacks, score, titles, max_new_tokens, stop="\n", places=places, meanings=MEANINGS)
+    tokens = settings.max_new_tokens
+    return Benchmark("mdqa", haystacks, score, titles, tokens, stop="\n", places=places, meanings=MEANINGS)
 
 
 def controls(benchmark: Benchmark) -> list[Benchmark]:

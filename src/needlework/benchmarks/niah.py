@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Literal
 
 import numpy as np
 
+from needlework.benchmark_settings import NIAH
 from needlework.benchmarks import Benchmark, Fit
 from needlework.benchmarks.scoring import numbers
 from needlework.corpus import squad
@@ -19,12 +19,10 @@ from needlework.haystack import Haystack, Needle
 from needlework.tasks.draft import Draft
 from needlework.tasks.niah import Sentence, cut, draft_prose
 
-Kind = Literal["single", "multi_needle", "multi_value"]
-
 STREAM = 7_310_261
 """Lockers and codes are not those of training, whatever the seeds."""
 
-TITLES: dict[Kind, dict[str, str]] = {
+TITLES: dict[str, dict[str, str]] = {
     "single": {"code": "Needle in prose"},
     "multi_needle": {"code": "One of several needles in prose"},
     "multi_value": {"code": "Each of several values in prose", "all": "All of several values in prose"},
@@ -33,17 +31,12 @@ TITLES: dict[Kind, dict[str, str]] = {
 MEANINGS = {"code": "the first number, other than the locker's, is a code of it", "all": "all its codes are given"}
 
 
-def build(
-    *, kind: Kind, lengths: Sequence[int], depths: Sequence[float], haystacks: int, seed: int, fit: Fit
-) -> Benchmark:
+def build(settings: NIAH, *, seed: int, fit: Fit) -> Benchmark:
     """Build haystacks of each length, with a needle at every depth.
 
     Args:
-        kind: `single`: one needle, moved to each depth of the same prose; `multi_needle`: a needle at each depth at
-            once, each asked for by itself; `multi_value`: the same with values of one key, asked for all together.
-        lengths: Token budgets: prompt and longest answer, with the chat template.
-        depths: Relative positions, 0 the first sentence and 1 the last.
-        haystacks: Haystacks of each length; of a single needle, at each depth.
+        settings: See `NIAH`. A single needle is moved to each depth of the same prose. A length holds prompt and
+            longest answer, with the chat template.
         seed: Seed of the benchmark.
         fit: Finds how many sentences fit.
 
@@ -51,11 +44,12 @@ def build(
         BudgetError: If a length is too small.
         UserError: If a length is larger than the text.
     """
-    together = [(depth,) for depth in depths] if kind == "single" else [tuple(depths)]
+    kind, depths = settings.kind, settings.depths
+    together = [(depth,) for depth in depths] if kind == "single" else [depths]
     made: list[Haystack] = []
     places: dict[str, str] = {}
-    for length in lengths:
-        for number in range(haystacks):
+    for length in settings.lengths:
+        for number in range(settings.haystacks):
             draws = [partial(_draft, kind, each, (seed, STREAM, length, number)) for each in together]
             # Where the needle stands may change a token; all depths have the same prose.
             drafts, num_items = fit(draws, length, len(together[0]))
@@ -96,7 +90,7 @@ def score_all(needle: Needle, output: str) -> dict[str, bool]:
     }
 
 
-def _draft(kind: Kind, depths: Sequence[float], seed: Sequence[int], capacity: int) -> Draft:
+def _draft(kind: str, depths: Sequence[float], seed: Sequence[int], capacity: int) -> Draft:
     # The same draws at each depth and each capacity.
     rng = np.random.default_rng(seed)
     return draft_prose(_text(), rng, capacity, len(depths), depths, one_locker=kind == "multi_value")

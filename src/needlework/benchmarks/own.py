@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from needlework.benchmark_settings import Own
 from needlework.benchmarks import Benchmark
 from needlework.benchmarks.scoring import without_separators
 from needlework.errors import DataError
@@ -21,32 +22,31 @@ VARIED = "'-\N{MODIFIER LETTER APOSTROPHE}"
 """Marks that texts write in several forms, as in 2019-2021: with one of these, or with a typographic one."""
 
 
-def build(*, file: str, haystacks: int | None, max_new_tokens: int, seed: int) -> Benchmark:
+def build(settings: Own, *, seed: int) -> Benchmark:
     """Ask the needles of a file.
 
     Args:
-        file: Haystacks as JSONL. A `meta.length` is the length they are tabulated by.
-        haystacks: How many of them, drawn by the seed and asked in the order of the file; all where None.
-        max_new_tokens: Longest answer.
-        seed: Chooses the haystacks.
+        settings: See `Own`. A `meta.length` in the file is the length that a haystack is tabulated by.
+        seed: Chooses the haystacks, which are asked in the order of the file.
 
     Raises:
         DataError: If the file cannot be read, a line is malformed or cannot be scored, an id comes twice, or there
             are fewer haystacks; names the line.
     """
+    file, wanted = settings.file, settings.haystacks
     found = []
     for line, haystack in read_named(Path(file)):
         _check(f"{file}, line {line}", haystack)
         found.append(haystack)
     if not found:
         raise DataError(f"{file} holds no haystacks: it is empty.")
-    if haystacks is not None:
-        if haystacks > len(found):
-            raise DataError(f"{file} has {len(found)} haystacks, fewer than the {haystacks} asked for.")
-        chosen = np.random.default_rng(seed).permutation(len(found))[:haystacks]
+    if wanted is not None:
+        if wanted > len(found):
+            raise DataError(f"{file} has {len(found)} haystacks, fewer than the {wanted} asked for.")
+        chosen = np.random.default_rng(seed).permutation(len(found))[:wanted]
         found = [found[index] for index in sorted(chosen.tolist())]
     places = {needle.id: place(each, needle) for each in found for needle in each.needles}
-    return Benchmark("own", found, score, TITLES, max_new_tokens, places=places, meanings=MEANINGS)
+    return Benchmark("own", found, score, TITLES, settings.max_new_tokens, places=places, meanings=MEANINGS)
 
 
 def score(needle: Needle, output: str) -> dict[str, bool]:

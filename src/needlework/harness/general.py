@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from needlework import benchmark_settings
 from needlework.benchmarks.scoring import contained_match
 from needlework.errors import UserError
 from needlework.haystack import Prediction, write
@@ -165,25 +166,11 @@ class General:
             )
 
 
-def build(
-    *,
-    tasks: Sequence[str],
-    limit: int | None,
-    fewshot: int | None,
-    batch_size: int,
-    chat_template: bool,
-    include_path: str | None,
-    seed: int,
-) -> list[General]:
+def build(settings: benchmark_settings.General, *, seed: int) -> list[General]:
     """Load the tasks and choose the questions.
 
     Args:
-        tasks: Tasks or groups of lm-eval.
-        limit: Questions asked of each, drawn by the seed; all where None.
-        fewshot: Examples shown before the question; each task's own number where None.
-        batch_size: Prompts computed together.
-        chat_template: Whether prompts are rendered with the model's chat template.
-        include_path: A folder of task files, which come before lm-eval's own.
+        settings: See `needlework.benchmark_settings.General`.
         seed: Chooses the questions.
 
     Raises:
@@ -191,13 +178,14 @@ def build(
     """
     version()
     _quiet()
-    manager = _manager(tasks, include_path)
+    manager = _manager(settings.tasks, settings.include_path)
+    options = (settings.fewshot, settings.batch_size, settings.chat_template)
     built = []
-    for name in tasks:
+    for name in settings.tasks:
         loaded = _load(manager, name)
-        samples = _sample({each: len(task.eval_docs) for each, task in loaded.items()}, limit, seed)
+        samples = _sample({each: len(task.eval_docs) for each, task in loaded.items()}, settings.limit, seed)
         chosen = {each: loaded[each] for each in samples}
-        built.append(General(name, chosen, samples, manager, fewshot, batch_size, chat_template))
+        built.append(General(name, chosen, samples, manager, *options))
     return built
 
 
