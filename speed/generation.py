@@ -22,11 +22,11 @@ from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
-from needlework.dataset.backends import Backend, processes, serial
 from needlework.dataset.encoded import Encoded
 from needlework.dataset.export import export
 from needlework.dataset.formats import make_format, tokens
 from needlework.dataset.synthetic import SyntheticDataset
+from needlework.dataset.workers import Workers, processes, serial
 from needlework.models.chat import Renderer
 from needlework.models.loading import load_tokenizer
 from needlework.tasks import make_task
@@ -49,7 +49,7 @@ class Case:
     peer: Callable[[int, int, PreTrainedTokenizerBase], Iterator[dict[str, Any]]]
     """From a number of samples, a seed and a tokenizer to rows of messages."""
     peer_samples: int
-    backend: Backend = serial
+    workers: Workers = serial
 
 
 def _official(count: int, seed: int, tokenizer: PreTrainedTokenizerBase) -> Iterator[dict[str, Any]]:
@@ -145,7 +145,7 @@ def _run(
 
 
 def _ours(case: Case, data: SyntheticDataset, folder: Path) -> None:
-    export(data, make_format(case.format), folder, {}, case.backend)
+    export(data, make_format(case.format), folder, {}, case.workers)
 
 
 def _flushed(path: Path, contents: Iterable[bytes]) -> None:

@@ -16,7 +16,7 @@ from statistics import median
 from needlework import pipeline
 from needlework.benchmark_settings import MDQA, Evaluate
 from needlework.benchmarks import Benchmark
-from needlework.evaluation import build_benchmarks, measure
+from needlework.evaluation import build_benchmarks, run_benchmarks
 from needlework.inference.backend import Ask, FakeBackend
 from needlework.models.chat import Renderer
 from needlework.models.loading import load_tokenizer
@@ -65,7 +65,7 @@ def make(folder: Path) -> int:
     )
     (benchmark,) = build_benchmarks(Evaluate(mdqa=asked), 0, Renderer(load_tokenizer("smollm2-135m")))
     for side, knows in (("before", 3), ("after", 2)):
-        measure(side, side, {"model": side}, _prepare(benchmark, knows), folder / side, Silent())
+        run_benchmarks(side, side, {"model": side}, _prepare(benchmark, knows), folder / side, Silent())
     pipeline.write_comparison(folder / "before", folder / "after", folder)
     return sum(len(haystack.needles) for haystack in benchmark.haystacks)
 

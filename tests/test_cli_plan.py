@@ -127,7 +127,9 @@ def test_the_benchmarks_of_a_run_are_built_and_counted(model_folder: Path, capsy
     chosen = tiny(model_folder)
     mdqa = MDQA(documents=2, positions=(1, 2), paragraphs=2, questions_per_paragraph=1)
     text = plan(capsys, chosen.model_copy(update={"evaluate": Evaluate(mdqa=mdqa, knowledge=Knowledge(facts=8))}), 1.0)
-    assert "also measures knowledge (8 questions), mdqa (4 questions)," in text
+    assert re.search(
+        r"also measures knowledge \(8 questions, \S+ million tokens of prompts\), mdqa \(4 questions,", text
+    )
     outside = Evaluate(mdqa=mdqa.model_copy(update={"positions": (1, 9)}))
     with pytest.raises(UserError, match=r"evaluate\.mdqa\.positions has 9"):
         print_plan(chosen.model_copy(update={"evaluate": outside}), 1.0)

@@ -14,7 +14,7 @@ from needlework.benchmarks import Benchmark, Draw
 from needlework.dataset import composer
 from needlework.dataset.budget import Budget, PlainCounter
 from needlework.errors import BudgetError, DataError, RecipeError, UserError
-from needlework.evaluation import asked, build_benchmarks, fitting, measure
+from needlework.evaluation import asked, build_benchmarks, fitting, run_benchmarks
 from needlework.haystack import Haystack, Needle, Prediction, read
 from needlework.inference.backend import Ask, Backend, FakeBackend
 from needlework.inference.cache import AnswerCache
@@ -38,7 +38,7 @@ def prepare() -> tuple[Backend, list[Benchmark]]:
 
 
 def test_an_evaluation_is_written_with_what_counted_its_tokens(tmp_path: Path) -> None:
-    measure("m", "another", SETTINGS, prepare, tmp_path, Silent())
+    run_benchmarks("m", "another", SETTINGS, prepare, tmp_path, Silent())
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["model"], summary["tokenizer"]) == ("m", "another")
     assert summary["benchmarks"]["toy"]["accuracy"] == 1
@@ -47,24 +47,24 @@ def test_an_evaluation_is_written_with_what_counted_its_tokens(tmp_path: Path) -
 
 
 def test_a_finished_evaluation_prepares_nothing(tmp_path: Path) -> None:
-    measure("m", "m", SETTINGS, prepare, tmp_path, Silent())
+    summary = run_benchmarks("m", "m", SETTINGS, prepare, tmp_path, Silent())
 
     def never() -> tuple[Backend, list[Benchmark]]:
         raise AssertionError("prepared again")
 
-    measure("m", "m", SETTINGS, never, tmp_path, Silent())
+    assert run_benchmarks("m", "m", SETTINGS, never, tmp_path, Silent()) == summary
 
 
 def test_a_folder_takes_one_evaluation_at_a_time(tmp_path: Path) -> None:
     with locked(tmp_path), pytest.raises(UserError, match="another process is at work"):
-        measure("m", "m", SETTINGS, prepare, tmp_path, Silent())
+        run_benchmarks("m", "m", SETTINGS, prepare, tmp_path, Silent())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_settings_are_refused_before_anything_is_prepared(tmp_path: Path) -> None:
-    measure("m", "m", SETTINGS, prepare, tmp_path, Silent())
+    run_benchmarks("m", "m", SETTINGS, prepare, tmp_path, Silent())
     with pytest.raises(RecipeError, match="holds another evaluation: seed is 0 there and 1 here"):
-        measure("m", "m", SETTINGS | {"seed": 1}, prepare, tmp_path, Silent())
+        run_benchmarks("m", "m", SETTINGS | {"seed": 1}, prepare, tmp_path, Silent())
 
 
 def chosen(*names: str, facts: int = 3) -> dict[str, Any]:
@@ -85,10 +85,10 @@ def made(asked: list[str], *names: str) -> Callable[[], tuple[Backend, list[Benc
 
 
 def test_a_benchmark_that_is_added_is_asked_alone(tmp_path: Path) -> None:
-    measure("m", "m", chosen("one"), made([], "one"), tmp_path, Silent())
+    run_benchmarks("m", "m", chosen("one"), made([], "one"), tmp_path, Silent())
     first = json.loads((tmp_path / "summary.json").read_text())["benchmarks"]["one"]
     asked: list[str] = []
-    measure("m", "m", chosen("one", "two"), made(asked, "one", "two"), tmp_path, Silent())
+    run_benchmarks("m", "m", chosen("one", "two"), made(asked, "one", "two"), tmp_path, Silent())
     assert asked == ["two"]
     summary = json.loads((tmp_path / "summary.json").read_text())["benchmarks"]
     assert list(summary) == ["one", "two"]
@@ -96,14 +96,14 @@ def test_a_benchmark_that_is_added_is_asked_alone(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "settings.json").read_text()) == chosen("one", "two")
     # What is there already is not asked, together or alone.
     for names in (["one"], ["two"], ["one", "two"]):
-        measure("m", "m", chosen(*names), made(asked, "none"), tmp_path, Silent())
+        run_benchmarks("m", "m", chosen(*names), made(asked, "none"), tmp_path, Silent())
     assert asked == ["two"]
 
 
 def test_a_benchmark_that_was_begun_otherwise_is_refused(tmp_path: Path) -> None:
-    measure("m", "m", chosen("one"), made([], "one"), tmp_path, Silent())
+    run_benchmarks("m", "m", chosen("one"), made([], "one"), tmp_path, Silent())
     with pytest.raises(RecipeError, match=r"benchmarks\.one\.facts is 3 there and 4 here"):
-        measure("m", "m", chosen("one", "two", facts=4), made([], "one", "two"), tmp_path, Silent())
+        run_benchmarks("m", "m", chosen("one", "two", facts=4), made([], "one", "two"), tmp_path, Silent())
 
 
 def test_one_that_was_stopped_is_not_taken_for_finished_when_another_ends(tmp_path: Path) -> None:
@@ -113,12 +113,12 @@ def test_one_that_was_stopped_is_not_taken_for_finished_when_another_ends(tmp_pa
 
         return FakeBackend(reply), made([], "two")()[1]
 
-    measure("m", "m", chosen("one"), made([], "one"), tmp_path, Silent())
+    run_benchmarks("m", "m", chosen("one"), made([], "one"), tmp_path, Silent())
     with suppress(KeyboardInterrupt):
-        measure("m", "m", chosen("two"), stop, tmp_path, Silent())
+        run_benchmarks("m", "m", chosen("two"), stop, tmp_path, Silent())
     asked: list[str] = []
-    measure("m", "m", chosen("three"), made(asked, "three"), tmp_path, Silent())
-    measure("m", "m", chosen("two"), made(asked, "two"), tmp_path, Silent())
+    run_benchmarks("m", "m", chosen("three"), made(asked, "three"), tmp_path, Silent())
+    run_benchmarks("m", "m", chosen("two"), made(asked, "two"), tmp_path, Silent())
     assert asked == ["three", "two"]
     assert set(json.loads((tmp_path / "summary.json").read_text())["benchmarks"]) == {"one", "two", "three"}
 
@@ -133,7 +133,9 @@ def test_what_was_answered_before_a_kill_keeps_its_entry(tmp_path: Path) -> None
         return FakeBackend(reply), made([], "one", "two")()[1]
 
     def run(prepare: Callable[[], tuple[Backend, list[Benchmark]]], version: str) -> None:
-        measure("m", "m", chosen("one", "two"), prepare, tmp_path, Silent(), answered_by=lambda: {"torch": version})
+        run_benchmarks(
+            "m", "m", chosen("one", "two"), prepare, tmp_path, Silent(), answered_by=lambda: {"torch": version}
+        )
 
     with suppress(KeyboardInterrupt):
         run(killed, "1")
@@ -145,29 +147,29 @@ def test_what_was_answered_before_a_kill_keeps_its_entry(tmp_path: Path) -> None
 
 
 def test_a_benchmark_whose_answers_were_deleted_is_asked_again(tmp_path: Path) -> None:
-    measure("m", "m", chosen("one", "two"), made([], "one", "two"), tmp_path, Silent())
+    run_benchmarks("m", "m", chosen("one", "two"), made([], "one", "two"), tmp_path, Silent())
     (tmp_path / "predictions-two.jsonl").unlink()
     asked: list[str] = []
-    measure("m", "m", chosen("one", "two"), made(asked, "one", "two"), tmp_path, Silent())
+    run_benchmarks("m", "m", chosen("one", "two"), made(asked, "one", "two"), tmp_path, Silent())
     assert asked == ["two"]
 
 
 def test_what_another_command_finished_while_the_model_was_loaded_is_not_taken_for_this_models(tmp_path: Path) -> None:
     def other_first() -> tuple[Backend, list[Benchmark]]:
-        measure("m", "m", SETTINGS, prepare, tmp_path, Silent())
+        run_benchmarks("m", "m", SETTINGS, prepare, tmp_path, Silent())
         return FakeBackend(lambda ask: "wrong"), [BENCHMARK]
 
     with pytest.raises(RecipeError, match=r"holds an evaluation of m, not of o"):
-        measure("o", "o", SETTINGS | {"model": {"name": "o"}}, other_first, tmp_path, Silent())
+        run_benchmarks("o", "o", SETTINGS | {"model": {"name": "o"}}, other_first, tmp_path, Silent())
     assert json.loads((tmp_path / "settings.json").read_text())["model"] == {"name": "m"}
 
 
 @pytest.mark.parametrize("name", ["settings", "summary"])
 def test_a_damaged_file_of_the_folder_is_named(tmp_path: Path, name: str) -> None:
-    measure("m", "m", SETTINGS, prepare, tmp_path, Silent())
+    run_benchmarks("m", "m", SETTINGS, prepare, tmp_path, Silent())
     (tmp_path / f"{name}.json").write_text('{"mod')
     with pytest.raises(DataError, match=rf"{name}\.json is damaged: .* delete that one"):
-        measure("m", "m", SETTINGS, prepare, tmp_path, Silent())
+        run_benchmarks("m", "m", SETTINGS, prepare, tmp_path, Silent())
 
 
 def test_the_summary_says_what_answered_and_how_many_were_kept(tmp_path: Path) -> None:
@@ -176,7 +178,7 @@ def test_the_summary_says_what_answered_and_how_many_were_kept(tmp_path: Path) -
 
     who = {"backend": "fake", "torch": "9"}
     for folder in ("first", "second"):
-        measure("m", "m", SETTINGS, prepare, tmp_path / folder, Silent(), answered_by=lambda: who, cache=cache)
+        run_benchmarks("m", "m", SETTINGS, prepare, tmp_path / folder, Silent(), answered_by=lambda: who, cache=cache)
     summary = json.loads((tmp_path / "second/summary.json").read_text())["benchmarks"]["toy"]
     assert summary["answered_by"] == who
     assert (summary["n"], summary["kept"], summary["skipped"], summary["prompt_tokens"]) == (1, 1, 0, 3)

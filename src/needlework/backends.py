@@ -59,7 +59,7 @@ def describe(kind: str, *packages: str) -> dict[str, str]:
 
 
 def measuring(asking: Asking, model: Model, say: Callable[[str], None]) -> dict[str, Any]:
-    """Return the other arguments of `evaluation.measure`, for a model that is loaded in this process."""
+    """Return the other arguments of `evaluation.run_benchmarks`, for a model that is loaded in this process."""
 
     def answered_by() -> dict[str, str]:
         import torch

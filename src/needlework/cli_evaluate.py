@@ -83,7 +83,7 @@ def evaluate(
         asking = backends.Asking(backend, cache is not False, skip_too_long)  # type: ignore[arg-type]
         config = loaded.model.model_copy(update={"name": model})
         exit_on_interrupt(CONTINUE)
-        pipeline.evaluate(config, loaded.evaluate, loaded.seed, output, Terminal(), base, asking)
+        summary = pipeline.evaluate(config, loaded.evaluate, loaded.seed, output, Terminal(), base, asking)
     else:
         if backend != "hf":
             raise UserError(f"--base-url asks a server, so leave out --backend {backend}.")
@@ -92,8 +92,8 @@ def evaluate(
             lent = loaded.model.model_copy(update={"name": tokenizer})
             loaded = loaded.model_copy(update={"model": lent})
         exit_on_interrupt(CONTINUE)
-        served.evaluate(model, server, loaded, output, Terminal())
-    _print_summary(json.loads((output / "summary.json").read_text(encoding="utf-8")), prices)
+        summary = served.evaluate(model, server, loaded, output, Terminal())
+    _print_summary(summary, prices)
 
 
 def _prices(text: str | None) -> tuple[float, float] | None:

@@ -11,7 +11,8 @@ from needlework.errors import HubError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from needlework.models.chat import PackedRow
+    from needlework.benchmarks import Benchmark
+    from needlework.models.chat import PackedRow, Renderer
     from needlework.models.loading import Precision
     from needlework.recipe import Recipe
 
@@ -50,9 +51,7 @@ def print_plan(recipe: Recipe, tflops: float | None = None) -> None:
     preparation.check_training(recipe, renderer, Silent())
     # Built, and not just listed, so that a mistake in their settings is found here.
     built = build_benchmarks(recipe.evaluate, recipe.seed, renderer)
-    _comment(
-        _measured(recipe, {each.name: sum(len(haystack.needles) for haystack in each.haystacks) for each in built})
-    )
+    _comment(_measured(recipe, {each.name: _asked(each, renderer) for each in built}))
     data, _ = preparation.training_data(recipe, renderer)
     largest = renderer.pack(data.largest())
     rows = [renderer.pack(data[index]) for index in _spread(count)]
@@ -68,11 +67,20 @@ def print_plan(recipe: Recipe, tflops: float | None = None) -> None:
         _comment(f"`run` trains {recipe.trainings} times, with {seeds}: each training takes that time")
 
 
-def _measured(recipe: Recipe, counts: Mapping[str, int]) -> str:
-    """Say what is measured besides, with the number of questions where that is known."""
-    others = (name for name, section in dict(recipe.evaluate).items() if section and name not in counts)
-    listed = ", ".join([*(f"{name} ({count:,} questions)" for name, count in counts.items()), *others])
-    return f"`run` also measures {listed}, before and after; what that takes is not estimated"
+def _measured(recipe: Recipe, sizes: Mapping[str, str]) -> str:
+    """Say what is measured besides, and how large it is where that is known."""
+    others = (name for name, section in dict(recipe.evaluate).items() if section and name not in sizes)
+    listed = ", ".join([*(f"{name} ({size})" for name, size in sizes.items()), *others])
+    shared = ". Beginnings that prompts share are computed once" if sizes else ""
+    return f"`run` also measures {listed}, before and after; the time of that is not estimated{shared}"
+
+
+def _asked(benchmark: Benchmark, renderer: Renderer) -> str:
+    """Return how many questions a benchmark asks, and in how many tokens of prompts, by those of some."""
+    asks = [(haystack, needle) for haystack in benchmark.haystacks for needle in haystack.needles]
+    some = _spread(len(asks))
+    tokens = sum(len(renderer.prompt_ids(*asks[index])) for index in some) / len(some) * len(asks)
+    return f"{len(asks):,} questions, {tokens / 1e6:.2g} million tokens of prompts"
 
 
 def _comment(text: str) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from needlework.tasks.draft import Draft
 
 
-def measure(
+def run_benchmarks(
     name: str,
     tokenizer: str,
     settings: dict[str, Any],
@@ -49,7 +49,7 @@ def measure(
     answered_by: Callable[[], dict[str, str]] = dict,
     cache: Callable[[], AnswerCache | None] = lambda: None,
     skip_too_long: bool = False,
-) -> None:
+) -> dict[str, Any]:
     """Ask the benchmarks and write predictions and `summary.json` into a folder, unless that is done already.
 
     A folder that holds other benchmarks of the same model is added to.
@@ -66,6 +66,9 @@ def measure(
         cache: Returns the answers of earlier runs, if they are to be used.
         skip_too_long: Leave prompts out that exceed the model's context, and count them.
 
+    Returns:
+        The content of `summary.json` (docs/records.md).
+
     Raises:
         RecipeError: If the folder was begun with other settings.
         DataError: If a file of the folder is damaged.
@@ -74,7 +77,7 @@ def measure(
     wanted = settings.get("benchmarks", {}).keys()
     before, done = saved(folder, settings), finished(folder)
     if done is not None and wanted <= done:
-        return
+        return read_object(folder / SUMMARY) or {}
     progress.say(f"Evaluating {name}")
     backend, built = prepare()
     options = {"cache": cache(), "skip_too_long": skip_too_long}
@@ -101,6 +104,7 @@ def measure(
         write_json(folder / SUMMARY, summary)
         (folder / UNFINISHED).unlink(missing_ok=True)
         write_text(folder / DONE, "".join(f"{name}\n" for name in sorted((done or set()) | wanted)))
+    return summary
 
 
 def _ask(

@@ -71,7 +71,7 @@ def write(
     ray: str | None = None,
 ) -> dict[str, Any]:
     """Write the haystacks as `generate` does, with the recipe's own system message or none."""
-    from needlework.dataset import backends
+    from needlework.dataset import workers as makers
     from needlework.dataset.export import export
     from needlework.dataset.formats import make_format
     from needlework.models.loading import tokenizer_fingerprint
@@ -97,11 +97,9 @@ def write(
         settings["sources"] = {source: digest(source) for source in own}
     if chosen.configures:
         settings["train"] = recipe.train.model_dump(mode="json")
-    backend = (
-        backends.on_ray(ray) if ray is not None else backends.processes(workers) if workers > 1 else backends.serial
-    )
+    made_by = makers.on_ray(ray) if ray is not None else makers.processes(workers) if workers > 1 else makers.serial
     with progress.bar("generate") as update:
-        return export(data, chosen, output, settings, backend, update)
+        return export(data, chosen, output, settings, made_by, update)
 
 
 def _tell_of_plain_path(data: SyntheticDataset, model: str, progress: Progress) -> None:

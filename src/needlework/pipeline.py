@@ -16,7 +16,7 @@ from needlework import backends, processes
 from needlework import recipe as recipes
 from needlework.benchmark_settings import Evaluate
 from needlework.errors import RecipeError
-from needlework.evaluation import asked, build_benchmarks, build_general, measure
+from needlework.evaluation import asked, build_benchmarks, build_general, run_benchmarks
 from needlework.preparation import check_single, check_task, check_training, make_renderer, training_data
 from needlework.progress import Progress, Silent
 from needlework.recipe import Model, Recipe
@@ -88,8 +88,8 @@ def evaluate(
     progress: Progress | None = None,
     base: str | None = None,
     asking: backends.Asking | None = None,
-) -> None:
-    """Run benchmarks on a model; write predictions and `summary.json` into a folder.
+) -> dict[str, Any]:
+    """Run benchmarks on a model; write predictions and `summary.json`, which is returned, into a folder.
 
     An interrupted evaluation continues, and a folder that holds other benchmarks of the same model is added to.
 
@@ -133,8 +133,9 @@ def evaluate(
 
     options = backends.measuring(asking, model, progress.say)
     inside = measuring(benchmarks, seed, model, base) if asking.backend == "hf" else None
-    measure(model.name, model.name, settings, prepare, folder, progress, inside=inside, **options)
+    summary = run_benchmarks(model.name, model.name, settings, prepare, folder, progress, inside=inside, **options)
     gc.collect()
+    return summary
 
 
 def finetune(recipe: Recipe, output: str | os.PathLike[str], progress: Progress | None = None) -> Path:

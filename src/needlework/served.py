@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from needlework import backends
-from needlework.evaluation import asked, build_benchmarks, measure
+from needlework.evaluation import asked, build_benchmarks, run_benchmarks
 from needlework.evaluation_folder import predictions_file
 from needlework.progress import Progress, Silent
 from needlework.remote import connect
@@ -55,8 +55,8 @@ def evaluate(
     *,
     client: OpenAI | None = None,
     confirm: Callable[[str], None] | None = None,
-) -> None:
-    """Ask a served model the recipe's benchmarks and write predictions and `summary.json` into a folder.
+) -> dict[str, Any]:
+    """Ask a served model the benchmarks; write predictions and `summary.json`, which is returned, into a folder.
 
     Args:
         model: The server's name of the model.
@@ -115,7 +115,7 @@ def evaluate(
         return AnswerCache(default_folder(), identity, progress.say) if server.cache else None
 
     options: dict[str, Any] = {"cache": kept, "skip_too_long": server.skip_too_long}
-    measure(model, tokenizer, settings, prepare, folder, progress, answered_by=answered_by, **options)
+    return run_benchmarks(model, tokenizer, settings, prepare, folder, progress, answered_by=answered_by, **options)
 
 
 def _unanswered(benchmark: Benchmark, folder: Path) -> list[Ask]:

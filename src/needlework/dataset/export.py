@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from needlework.dataset.backends import Backend, serial
 from needlework.dataset.formats.base import Format, Whole
 from needlework.dataset.shards import WORK, Shards, find_manifest, is_whole, shard_size, write_file
 from needlework.dataset.synthetic import SyntheticDataset
+from needlework.dataset.workers import Workers, serial
 from needlework.errors import DataError
 from needlework.storage import difference, read_object, write_json
 
@@ -33,20 +33,20 @@ def export(
     format: Format,
     folder: Path,
     settings: Mapping[str, Any],
-    backend: Backend = serial,
+    workers: Workers = serial,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """Write a dataset and its manifest, or complete what an earlier call began.
 
     Files left by an earlier call are first compared with their checksums. The bytes depend neither on the
-    backend nor on interruptions.
+    workers nor on interruptions.
 
     Args:
         data: The dataset.
         format: How to write it.
         folder: Folder to write to; empty, or begun with the same settings.
         settings: What the dataset was made from, for the manifest.
-        backend: Makes the shards.
+        workers: Make the shards.
         report: Called with the number of haystacks written and the total.
 
     Returns:
@@ -66,7 +66,7 @@ def export(
         todo = [number for number in range(len(shards)) if not present.issuperset(shards.names(number).values())]
         done = len(data) - sum(len(shards.indices(number)) for number in todo)
         report(done, len(data))
-        for number, entries in backend(shards, todo):
+        for number, entries in workers(shards, todo):
             known |= entries
             done += len(shards.indices(number))
             report(done, len(data))

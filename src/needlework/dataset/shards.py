@@ -46,7 +46,7 @@ Entries = dict[str, ShardEntry]
 
 
 def shard_size(data: SyntheticDataset) -> int:
-    """Return how many haystacks a shard holds, which depends on the dataset alone and not on the backend."""
+    """Return how many haystacks a shard holds, which depends on the dataset alone and not on the workers."""
     rows = 1 if data.renderer.conversation else data.num_needles
     return max(1, min(SHARD_HAYSTACKS, SHARD_TOKENS // (data.max_tokens * rows)))
 

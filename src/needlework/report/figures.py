@@ -16,7 +16,7 @@ _MOST_VALUES = 20
 
 
 @dataclass(frozen=True)
-class Measure:
+class MeasureFigure:
     """A measure's figure and the tables of its values."""
 
     figure: Figure
@@ -63,7 +63,7 @@ def other_figures(run: Run) -> list[Figure]:
     return figures
 
 
-def measures(run: Run) -> list[Measure]:
+def measures(run: Run) -> list[MeasureFigure]:
     """Return what is shown of each measure."""
     found = []
     for name in dict.fromkeys(name for side in run.sides for name in side.measures):
@@ -78,7 +78,7 @@ def measures(run: Run) -> list[Measure]:
             rows = measure_charts.ranked(each, _MOST_VALUES)
             tables.append((side.label if len(run.sides) > 1 else "", len(each) - len(rows), rows))
         figure = measure_charts.measure(f"measure-{name}", title, labels, values)
-        found.append(Measure(figure, measure_charts.are_heads(values), tables))
+        found.append(MeasureFigure(figure, measure_charts.are_heads(values), tables))
     return found
 
 

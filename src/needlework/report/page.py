@@ -57,7 +57,7 @@ def write_report(run: str | Path) -> Path:
     return path
 
 
-def render(run: Run, drawn: Sequence[Figure], measures: Sequence[figures.Measure]) -> str:
+def render(run: Run, drawn: Sequence[Figure], measures: Sequence[figures.MeasureFigure]) -> str:
     """Return the page.
 
     Args:

@@ -1,4 +1,4 @@
-"""Backends that make the shards: this process, worker processes, or a Ray cluster. The files are identical."""
+"""Who makes the shards: this process, worker processes, or a Ray cluster. The files are identical."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from needlework.dataset.formats.base import Shard
 from needlework.dataset.shards import Entries, Shards
 from needlework.errors import UserError
 
-Backend = Callable[[Shards, Sequence[int]], Iterator[tuple[int, Entries]]]
+Workers = Callable[[Shards, Sequence[int]], Iterator[tuple[int, Entries]]]
 """Makes and stores the shards with the given numbers, in any order; yields each one once it is stored."""
 
 
@@ -31,8 +31,8 @@ def serial(shards: Shards, numbers: Sequence[int]) -> Iterator[tuple[int, Entrie
         yield number, shards.store(number, shards.make(number))
 
 
-def processes(workers: int) -> Backend:
-    """Return a backend of `workers` processes on this machine, each of which writes its own shards."""
+def processes(workers: int) -> Workers:
+    """Return `workers` processes on this machine, each of which writes its own shards."""
 
     def run(shards: Shards, numbers: Sequence[int]) -> Iterator[tuple[int, Entries]]:
         spawn = multiprocessing.get_context("spawn")
@@ -111,8 +111,8 @@ def _store(number: int) -> tuple[int, Entries]:
     return number, _shards.store(number, _shards.make(number))
 
 
-def on_ray(address: str) -> Backend:
-    """Return a backend on a Ray cluster, whose nodes make the shards as tasks while this process writes them.
+def on_ray(address: str) -> Workers:
+    """Return the nodes of a Ray cluster, which make the shards as tasks while this process writes them.
 
     So the nodes need no shared disk, and Ray makes a shard again if it was lost with a worker. The tasks are those of
     Ray Core: Ray Data reads ahead in threads that do not end when it is left early, as after a refusal, and a thread

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from needlework.dataset import backends
 from needlework.dataset import export as exports
+from needlework.dataset import workers
 from needlework.dataset.export import export
 from needlework.dataset.formats import FORMATS
 from needlework.dataset.shards import Shards
@@ -22,7 +22,7 @@ from needlework.errors import BudgetError, UserError
 from needlework.models.chat import Renderer
 from needlework.tasks import make_task
 
-SOURCE = str(Path(backends.__file__).parents[2])
+SOURCE = str(Path(workers.__file__).parents[2])
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +75,7 @@ def kill_one(name: str, delay: float) -> Callable[[], None]:
 
 def test_the_process_itself_makes_the_shards_in_order(renderer: Renderer, tmp_path: Path) -> None:
     shards = Shards(dataset(renderer), FORMATS["messages"], tmp_path, 2)
-    assert [number for number, _ in backends.serial(shards, [0, 2, 3])] == [0, 2, 3]
+    assert [number for number, _ in workers.serial(shards, [0, 2, 3])] == [0, 2, 3]
     assert sorted(path.name[:11] for path in (tmp_path / "data").iterdir()) == [f"train-0000{n}" for n in (0, 2, 3)]
 
 
@@ -83,7 +83,7 @@ def test_the_process_itself_makes_the_shards_in_order(renderer: Renderer, tmp_pa
 @pytest.mark.parametrize("name", ["tokens", "megatron"])
 def test_several_processes_write_the_same_bytes(renderer: Renderer, tmp_path: Path, name: str) -> None:
     export(dataset(renderer), FORMATS[name], tmp_path / "one", {})
-    export(dataset(renderer), FORMATS[name], tmp_path / "two", {}, backends.processes(2))
+    export(dataset(renderer), FORMATS[name], tmp_path / "two", {}, workers.processes(2))
     assert files(tmp_path / "two") == files(tmp_path / "one")
 
 
@@ -91,7 +91,7 @@ def test_several_processes_write_the_same_bytes(renderer: Renderer, tmp_path: Pa
 def test_what_a_worker_refuses_is_the_users_error(renderer: Renderer, tmp_path: Path) -> None:
     data = dataset(renderer, num_items=(50, 50))
     with pytest.raises(BudgetError, match=r"sample \d with 50 items needs"):
-        export(data, FORMATS["messages"], tmp_path, {}, backends.processes(2))
+        export(data, FORMATS["messages"], tmp_path, {}, workers.processes(2))
 
 
 @pytest.mark.slow
@@ -99,7 +99,7 @@ def test_a_full_disk_in_a_worker_is_named(renderer: Renderer, tmp_path: Path) ->
     (tmp_path / ".export").mkdir()
     (tmp_path / ".export" / "train-00001-of-00004.jsonl.tmp").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as error:
-        export(dataset(renderer), FORMATS["messages"], tmp_path, {}, backends.processes(2))
+        export(dataset(renderer), FORMATS["messages"], tmp_path, {}, workers.processes(2))
     assert error.value.filename == str(tmp_path / "data" / "train-00001-of-00004.jsonl")
 
 
@@ -108,7 +108,7 @@ def test_a_killed_worker_is_explained_and_the_export_goes_on(renderer: Renderer,
     data = dataset(renderer, 120)
     wait = kill_one("multiprocessing.spawn", 0.5)
     with pytest.raises(UserError, match="a worker process was killed"):
-        export(data, FORMATS["messages"], tmp_path / "killed", {}, backends.processes(2))
+        export(data, FORMATS["messages"], tmp_path / "killed", {}, workers.processes(2))
     wait()
     export(data, FORMATS["messages"], tmp_path / "killed", {})
     export(data, FORMATS["messages"], tmp_path / "whole", {})
@@ -158,7 +158,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_ray_nodes_make_the_same_bytes(renderer: Renderer, tmp_path: Path, cluster: str) -> None:
     # Of all formats its shards have the most files.
     export(dataset(renderer), FORMATS["megatron"], tmp_path / "one", {})
-    export(dataset(renderer), FORMATS["megatron"], tmp_path / "ray", {}, backends.on_ray(cluster))
+    export(dataset(renderer), FORMATS["megatron"], tmp_path / "ray", {}, workers.on_ray(cluster))
     assert files(tmp_path / "ray") == files(tmp_path / "one")
 
 
@@ -167,7 +167,7 @@ def test_a_shard_lost_with_a_ray_worker_is_made_again(renderer: Renderer, tmp_pa
     data = dataset(renderer, 60)
     export(data, FORMATS["messages"], tmp_path / "one", {})
     wait = kill_one("ray::", 0.3)
-    export(data, FORMATS["messages"], tmp_path / "ray", {}, backends.on_ray(cluster))
+    export(data, FORMATS["messages"], tmp_path / "ray", {}, workers.on_ray(cluster))
     wait()
     assert files(tmp_path / "ray") == files(tmp_path / "one")
 
@@ -179,7 +179,7 @@ def test_what_a_ray_task_refuses_is_the_users_error(renderer: Renderer, tmp_path
     with pytest.raises(
         UserError, match=r"^sample \d with 50 items needs \d+ tokens, .* as many as fit \(items=null\)\.$"
     ):
-        export(data, FORMATS["messages"], tmp_path, {}, backends.on_ray(cluster))
+        export(data, FORMATS["messages"], tmp_path, {}, workers.on_ray(cluster))
     # One that still reads would use Ray after its shutdown, which can abort the process.
     assert set(threading.enumerate()) <= set(before)
 
@@ -188,12 +188,12 @@ def test_what_a_ray_task_refuses_is_the_users_error(renderer: Renderer, tmp_path
 @pytest.mark.parametrize("port", [1, 70_000])
 def test_a_ray_cluster_that_is_not_there_is_named(renderer: Renderer, tmp_path: Path, port: int) -> None:
     with pytest.raises(UserError, match=rf"cannot reach a Ray cluster at 127\.0\.0\.1:{port}"):
-        export(dataset(renderer), FORMATS["messages"], tmp_path, {}, backends.on_ray(f"127.0.0.1:{port}"))
+        export(dataset(renderer), FORMATS["messages"], tmp_path, {}, workers.on_ray(f"127.0.0.1:{port}"))
 
 
 def test_an_empty_address_of_ray_is_no_address(renderer: Renderer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs the cluster's address"):
-        export(dataset(renderer), FORMATS["messages"], tmp_path, {}, backends.on_ray(""))
+        export(dataset(renderer), FORMATS["messages"], tmp_path, {}, workers.on_ray(""))
 
 
 def test_without_ray_the_command_to_install_it_is_named(
@@ -201,4 +201,4 @@ def test_without_ray_the_command_to_install_it_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"pip install -e '\.\[ray\]' in the clone"):
-        export(dataset(renderer), FORMATS["messages"], tmp_path, {}, backends.on_ray("auto"))
+        export(dataset(renderer), FORMATS["messages"], tmp_path, {}, workers.on_ray("auto"))
