@@ -94,7 +94,7 @@ def build_measures(
 
 
 def _check_context(chosen: Evaluate, backend: HFBackend) -> None:
-    context = getattr(backend.model.config.get_text_config(), "max_position_embeddings", None)
+    context = backend.context
     for name in MEASURES:
         if settings := getattr(chosen, name):
             needed = max(settings.lengths) + getattr(settings, "max_new_tokens", 0)

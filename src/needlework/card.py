@@ -49,7 +49,9 @@ def complete(run: Path, before: Path, after: Path) -> None:
     )
     is_base = first.get("name") == recipes.load(run / "recipe.yaml").model.name
     if is_base and second.get("fingerprint") == fingerprint(str(_path(run).parent)):
-        write_text(_path(run), render(run, read_object(run / "comparison.json")))
+        compared = read_object(run / "comparison.json") or {}
+        # Of several trainings a card describes its own.
+        write_text(_path(run), render(run, {key: compared[key] for key in compared.keys() - {"others", "mean"}}))
 
 
 def render(run: Path, comparison: Mapping[str, Any] | None = None) -> str:

@@ -78,7 +78,7 @@ def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> No
             f"{recipe.model.name} is an adapter of {base}. An adapter alone (train.merge=false) would name {base} too, "
             f"and leave out what the first has learned. Set train.merge=true."
         )
-    context = getattr(config, "max_position_embeddings", None)
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
     if context is not None and recipe.data.max_tokens > context:
         raise RecipeError(
             f"data.max_tokens is {recipe.data.max_tokens}, but the context of {recipe.model.name} is {context} tokens. "
