@@ -64,11 +64,12 @@ def _run(recipe: Recipe, output: Path, progress: Progress) -> dict[str, Any]:
     base, before = recipe.model.name, output / "before"
     evaluate(recipe.model, recipe.evaluate, recipe.seed, before, progress, base)
     folders = [output, *(output / f"seed-{seed}" for seed in recipe.seeds[1:])]
-    for folder, seed in zip(folders, recipe.seeds, strict=True):
+    for number, (folder, seed) in enumerate(zip(folders, recipe.seeds, strict=True), start=1):
+        if recipe.trainings > 1:
+            progress.say(f"Training {number} of {recipe.trainings}, seed {seed}")
         if folder == output:
             _finetune(recipe, output, progress)
         else:
-            progress.say(f"Training {1 + folders.index(folder)} of {recipe.trainings}, seed {seed}")
             finetune(recipe.model_copy(update={"seed": seed, "trainings": 1}), folder, progress)
         tuned = recipe.model.model_copy(update={"name": str(folder / "train" / "model")})
         evaluate(tuned, recipe.evaluate, recipe.seed, folder / "after", progress, base)
@@ -265,10 +266,16 @@ def _settle(recipe: Recipe, output: Path) -> Recipe:
         if recipe.model.precision == "auto":
             model = recipe.model.model_copy(update={"precision": saved.model.precision})
             recipe = recipe.model_copy(update={"model": model})
-        if found := difference(saved.model_dump(mode="json"), recipe.model_dump(mode="json")):
+        more = recipe.trainings > saved.trainings
+        same = saved.model_copy(update={"trainings": recipe.trainings}) if more else saved
+        if found := difference(same.model_dump(mode="json"), recipe.model_dump(mode="json")):
             raise RecipeError(
                 f"{output} holds a run of another recipe: {found}. Give another --output, or delete the folder."
             )
+        if more:
+            # Further trainings are added, also to a finished run; the report comes last again.
+            (output / "report.html").unlink(missing_ok=True)
+            recipes.save(recipe, path)
         return recipe
     from needlework.environment import describe
 
