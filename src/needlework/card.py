@@ -16,6 +16,7 @@ from needlework.models import embedded
 from needlework.models.loading import fingerprint, folder_of, license_of
 from needlework.recipe import Recipe
 from needlework.report import text
+from needlework.report.comparison import METHOD
 from needlework.report.table import rows
 from needlework.storage import read_object, write_text
 from needlework.tasks import reads_text
@@ -51,7 +52,8 @@ def complete(run: Path, before: Path, after: Path) -> None:
     if is_base and second.get("fingerprint") == fingerprint(str(_path(run).parent)):
         compared = read_object(run / "comparison.json") or {}
         # Of several trainings a card describes its own.
-        write_text(_path(run), render(run, {key: compared[key] for key in compared.keys() - {"others", "mean"}}))
+        own = {key: compared[key] for key in compared.keys() - {"others", "mean"}} | {"method": METHOD}
+        write_text(_path(run), render(run, own))
 
 
 def render(run: Path, comparison: Mapping[str, Any] | None = None) -> str:

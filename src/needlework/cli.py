@@ -101,7 +101,7 @@ def finetune(
     from needlework import pipeline, processes
     from needlework.progress import Terminal
 
-    loaded, folder = _begin(recipe, data, output, set, dry_run, tflops)
+    loaded, folder = _begin(recipe, data, output, set, dry_run, tflops, "finetune")
     model = pipeline.finetune(loaded, folder, Terminal())
     if processes.is_first():
         measured = f"--recipe {folder / 'recipe.yaml'} --output {folder / 'after'}"
@@ -194,15 +194,26 @@ def _generate_official(path: Path, output: Path, model: str | None, seed: int | 
 
 
 def _begin(
-    recipe: str, data: Path | None, output: Path | None, set: list[str] | None, dry_run: bool, tflops: float | None
+    recipe: str,
+    data: Path | None,
+    output: Path | None,
+    set: list[str] | None,
+    dry_run: bool,
+    tflops: float | None,
+    single: str | None = None,
 ) -> tuple[Recipe, Path]:
-    """Return the recipe and the folder of a run; a dry run ends here, with its plan printed."""
-    from needlework import own_data
+    """Return the recipe and the folder of a run; a dry run ends here, with its plan printed.
+
+    A command that does one training is named by `single`.
+    """
+    from needlework import own_data, preparation
     from needlework import recipe as recipes
 
     if tflops and not dry_run:
         raise UserError("--tflops goes with --dry-run, whose estimate it is for.")
     loaded = cli_data.checked(recipes.load(recipe, [*(own_data.overrides(data) if data else []), *(set or [])]))
+    if single:
+        preparation.check_single(loaded, single)
     if dry_run:
         cli_plan.print_plan(loaded, tflops)
         raise typer.Exit

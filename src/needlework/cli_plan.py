@@ -80,7 +80,7 @@ def _asked(benchmark: Benchmark, renderer: Renderer) -> str:
     asks = [(haystack, needle) for haystack in benchmark.haystacks for needle in haystack.needles]
     some = _spread(len(asks))
     tokens = sum(len(renderer.prompt_ids(*asks[index])) for index in some) / len(some) * len(asks)
-    return f"{len(asks):,} questions, {tokens / 1e6:.2g} million tokens of prompts"
+    return f"{len(asks):,} questions, {tokens / 1e6:,.2f} million tokens of prompts"
 
 
 def _comment(text: str) -> None:

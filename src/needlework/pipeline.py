@@ -58,7 +58,7 @@ def _run(recipe: Recipe, output: Path, progress: Progress) -> dict[str, Any]:
     if (output / "report.html").exists():
         progress.say(f"Nothing to do: {output} is finished.")
         return read_object(output / "comparison.json") or {}
-    if not (output / "train" / "summary.json").exists():
+    if not (output / "train/summary.json").exists():
         trackers.check(recipe.train.trackers)
         check_training(recipe, make_renderer(recipe.model), progress)
     base, before = recipe.model.name, output / "before"
@@ -115,7 +115,7 @@ def evaluate(
         refuse_weights(benchmarks, asking.backend)
     if model.precision == "auto" and (saved := read_object(folder / "settings.json", "model")):
         # Settled when the evaluation began: one in two precisions would mean nothing.
-        # A server's answers have none, and `measure` refuses their folder.
+        # A server's answers have none, and `run_benchmarks` refuses their folder.
         model = model.model_copy(update={"precision": saved.get("model", {}).get("precision", "auto")})
     model = _with_precision(model)
     settings: dict[str, Any] = {
@@ -266,15 +266,15 @@ def _settle(recipe: Recipe, output: Path) -> Recipe:
         if recipe.model.precision == "auto":
             model = recipe.model.model_copy(update={"precision": saved.model.precision})
             recipe = recipe.model_copy(update={"model": model})
-        more = recipe.trainings > saved.trainings
-        same = saved.model_copy(update={"trainings": recipe.trainings}) if more else saved
-        if found := difference(same.model_dump(mode="json"), recipe.model_dump(mode="json")):
+        extended = saved.model_copy(update={"trainings": max(saved.trainings, recipe.trainings)})
+        if found := difference(extended.model_dump(mode="json"), recipe.model_dump(mode="json")):
             raise RecipeError(
                 f"{output} holds a run of another recipe: {found}. Give another --output, or delete the folder."
             )
-        if more:
-            # Further trainings are added, also to a finished run; the report comes last again.
+        if recipe.trainings > saved.trainings:
+            # They are added, also to a finished run; what speaks of fewer is made again.
             (output / "report.html").unlink(missing_ok=True)
+            (output / "comparison.json").unlink(missing_ok=True)
             recipes.save(recipe, path)
         return recipe
     from needlework.environment import describe

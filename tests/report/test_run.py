@@ -10,7 +10,7 @@ from needlework.errors import DataError
 from needlework.haystack import Prediction, read, write
 from needlework.report.page import write_report
 from needlework.report.run import load
-from tests.report.conftest import SAME, compared, comparison, dump, several, value
+from tests.report.conftest import SAME, averaged, compared, comparison, dump, several, value
 
 
 @pytest.mark.parametrize(
@@ -147,3 +147,13 @@ def test_benchmarks_that_only_a_later_run_was_compared_on_come_last(run: Path) -
     numbers["benchmarks"] = {"mdqa": numbers["benchmarks"]["mdqa"]}
     dump(numbers, run / "comparison.json")
     assert list(load(run).titles) == ["mdqa", "kv"]
+
+
+def test_a_mean_is_asked_for_again_by_its_option(run: Path) -> None:
+    (run / "environment.json").unlink()
+    averaged(run)
+    for name in ("before", "after", "third"):
+        dump({"command": f"needlework evaluate m --output {name}"}, run / name / "environment.json")
+    assert load(run).commands[-2] == (
+        f"needlework compare {run / 'before'} {run / 'after'} {run / 'third'} --mean --output {run}"
+    )

@@ -67,6 +67,13 @@ def test_a_mean_in_which_nothing_changed_claims_no_certainty() -> None:
     assert (row["after_low"], row["after_high"]) == pytest.approx(rate_interval(np.ones(40), range(40)), abs=1e-6)
 
 
+def test_changes_that_cancel_out_but_for_rounding_are_none() -> None:
+    # Eight clusters of four, in which as much was gained as lost, and 52 in which nothing changed.
+    change = np.array([2 / 3, 2 / 3, -1, -1 / 3] * 8 + [0] * 52)
+    low, high = change_interval(change, [*np.repeat(range(8), 4), *range(8, 60)])
+    assert high == -low == pytest.approx(1 - 0.025 ** (1 / 60), abs=1e-6)
+
+
 def test_one_cluster_says_nothing() -> None:
     row = mean_row(np.zeros(4), np.ones((4, 3)), [0, 0, 0, 0])
     assert (row["low"], row["high"], row["after_low"], row["after_high"]) == (-1, 1, 0, 1)

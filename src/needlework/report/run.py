@@ -126,7 +126,7 @@ def load(folder: Path) -> Run:
         [sum(part["seconds"] for part in each["benchmarks"].values()) for each in summaries],
         {name: str(part.get("title", name)) for name, part in _table(path, summaries[0], "measures").items()},
         _environment(folder),
-        _commands(folder, folders),
+        _commands(folder, folders, ["--mean"] if mean else []),
         _text(folder / "recipe.yaml", "") if (folder / "recipe.yaml").exists() else "",
     )
 
@@ -235,12 +235,13 @@ def _environment(folder: Path) -> dict[str, Any]:
     return _object(path, "") if path.exists() else {}
 
 
-def _commands(folder: Path, folders: Sequence[Path]) -> list[str]:
+def _commands(folder: Path, folders: Sequence[Path], options: Sequence[str]) -> list[str]:
     """Return the one command of a run, or those of a training and evaluations that were compared by hand."""
     made = dict.fromkeys(_environment(each).get("command") for each in (folder, *folders))
     found = [str(each) for each in made if each]
     if len(found) > 1:
-        found.append(shlex.join(["needlework", "compare", *map(os.path.normpath, folders), "--output", str(folder)]))
+        compared = [*map(os.path.normpath, folders), *options, "--output", str(folder)]
+        found.append(shlex.join(["needlework", "compare", *compared]))
     return found if len(found) == 1 else [*found, shlex.join(["needlework", "report", str(folder)])]
 
 

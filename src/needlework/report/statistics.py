@@ -70,6 +70,7 @@ def change_interval(differences: npt.ArrayLike, clusters: npt.ArrayLike) -> tupl
         clusters: The cluster of each, shape [N].
     """
     sums, sizes = cluster_sums(differences, clusters)
+    sums = sums.round(9)  # of several trainings, differences are fractions that cancel out but for rounding
     low, high = _bootstrap(sums[:, None], sizes[:, None], np.ones(1))
     gained, lost, count = int((sums > 0).sum()), int((sums < 0).sum()), len(sums)
     if gained + lost < FEW:

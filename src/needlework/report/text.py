@@ -231,7 +231,8 @@ def limits(comparison: Mapping[str, Any]) -> list[str]:
            for each in comparison["benchmarks"].values() if each["overall"]["clusters"] < _FEW]  # fmt: skip
     seeds = (
         "Those of the mean also cover how another seed of the training would have turned out, as far as "
-        f"{1 + len(comparison['others'])} trainings show it; those of single trainings do not."
+        f"{1 + len(comparison['others'])} trainings show it; those of single trainings do not. A mean can hide one "
+        "that lost: `needlework gate` judges each."
         if "mean" in comparison
         else "They do not cover how another seed of the training would have turned out"
         f"{'.' if comparison.get('others') else ': this is one run.'}"

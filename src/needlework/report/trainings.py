@@ -19,14 +19,14 @@ from needlework.report.statistics import (
 )
 
 FEWEST = 3
-"""Of two trainings that differ much the intervals cover 90 % (docs/statistics.md)."""
+"""Of two trainings that differ by ten points the intervals cover 90 %, of three 92 % (docs/statistics.md)."""
 
 
 def mean_variance(values: npt.ArrayLike, clusters: npt.ArrayLike) -> tuple[float, float]:
     """Return the variance of a mean over questions and trainings, both drawn at random, and its degrees of freedom.
 
     It is the cluster-robust variance of the questions plus that of the trainings' means. Each of the two holds the
-    variance of a single answer, so their sum errs on the safe side. The degrees of freedom are Satterthwaite's (1946),
+    variance of a single answer, so their sum is rather too large. The degrees of freedom are Satterthwaite's (1946),
     as Judd, Westfall and Kenny (2012) use them where persons answer the same questions.
 
     Args:
