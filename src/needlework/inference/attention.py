@@ -114,7 +114,7 @@ def gives_lse(device: torch.device, dtype: torch.dtype, heads: int, key_heads: i
         expected = _products(query[:, :, rows], key, value, rule, ours, places)
         try:
             found = _flash(query[:, :, rows], key, value, rule.scale, causal=causal)
-        except (RuntimeError, NotImplementedError):
+        except RuntimeError:
             return False
         if not all(torch.allclose(a.float(), b.float(), atol=0.03) for a, b in zip(found, expected, strict=True)):
             return False
