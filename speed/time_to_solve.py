@@ -2,7 +2,7 @@
 
     python -m speed.time_to_solve run --tokens 1024     # hours; goes on where it was stopped
     python -m speed.time_to_solve run --tokens 4096 --needles 8 16 4 32
-    python -m speed.time_to_solve run --tokens 4096 --needles 1 --most 150
+    python -m speed.time_to_solve run --tokens 4096 --needles 1 --most 200
     python -m speed.time_to_solve show                  # times a step of each, then table and plot
 
 The embedded model is finetuned on `simple_dict` until 95 % of the values of held-out haystacks are found, the same 64
