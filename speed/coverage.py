@@ -205,7 +205,7 @@ def print_coverage() -> None:
 
 
 def print_trainings() -> None:
-    """Print the same of means of several trainings; the change of a rate of 0.3 by the spread of trainings."""
+    """Print how often the intervals of means of trainings cover, by how much the trainings differ."""
     print("\n| trainings | clusters | needles in each | before | after | differ by | rate | change | p < 0.05 |")
     print("|---" * 9 + "|")
     for runs, clusters, needles in (

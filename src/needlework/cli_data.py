@@ -121,10 +121,10 @@ def changes(values: Mapping[str, Any], overrides: list[str] | None) -> list[str]
 
 
 def checked(recipe: Recipe) -> Recipe:
-    """Return a recipe whose task and parameters there are.
+    """Return the recipe, after checking that its task and parameters exist.
 
     Raises:
-        RecipeError: If not.
+        RecipeError: If they do not.
     """
     from needlework.preparation import check_task
 

@@ -93,10 +93,10 @@ def check_training(recipe: Recipe, renderer: Renderer, progress: Progress) -> No
 
 
 def check_task(recipe: Recipe) -> None:
-    """Refuse a task or parameters that there are not, before anything is loaded or written.
+    """Refuse an unknown task or parameter before anything is loaded or written.
 
     Raises:
-        RecipeError: Names the nearest that there are.
+        RecipeError: Names the nearest known one.
     """
     from needlework.tasks import make_task
 

@@ -56,7 +56,7 @@ class Layout:
 
     def branch_mask(self, window: int | None, device: torch.device) -> torch.Tensor:
         """Return which keys each branch row sees, shape [S, P + S]."""
-        # Made on the device: on one thread of a CPU it takes half a second at 24,000 tokens and 32 branches.
+        # Made on the device, because a GPU would wait for a CPU that fills so many places.
         branch = torch.repeat_interleave(torch.tensor(self.branches)).to(device)
         key_branch = torch.nn.functional.pad(branch, (self.prefix, 0), value=-1)
         positions = self.positions().to(device)
