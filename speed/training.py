@@ -177,24 +177,33 @@ def _timed(call: Callable[[], None]) -> float:
 class _Parts:
     """The products and attention calls of one layer and of the head.
 
-    Attention is in fp32 where this machine is faster so, as in training. Frozen weights need no gradient of their own,
-    the first layer none of its input, and of the prefix the last layer computes keys and values alone.
+    Attention is in fp32 where this machine is faster so, as in training, and within branches always. All numbers are
+    drawn before anything is timed. Frozen weights need no gradient of their own, the first layer none of its input, and
+    of the prefix the last layer computes keys and values alone.
     """
 
     def __init__(self, config: Any, prefix: int, branches: list[int], answers: int, precision: Precision) -> None:
+        import torch
+
         from needlework.models.loading import fastest_precision
+        from needlework.train.cpu_attention import shares_of
 
         self.precision: Precision = precision
         self.attends: Precision = "fp32" if fastest_precision() == "fp32" else precision
-        self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
-        self.prefix, self.branches = prefix, branches
-        hidden, inner, wide = config.hidden_size, config.intermediate_size, self.groups * config.head_dim
+        heads, groups = config.num_attention_heads, config.num_key_value_heads
+        self.prefix = prefix
+        hidden, inner, wide = config.hidden_size, config.intermediate_size, groups * config.head_dim
         self.dim, rows = config.head_dim, prefix + sum(branches)
         attention = [(hidden, hidden), (wide, hidden), (wide, hidden), (hidden, hidden)]
         mlp = [(inner, hidden), (inner, hidden), (hidden, inner)]
         new = self._new
         self.trained = [(new(rows, size[1]), new(*size), new(rows, size[0])) for size in attention]
         self.frozen = [(new(rows, size[1]), new(*size), new(rows, size[0])) for size in mlp]
+        self.of_prefix = self._attention(1, heads, prefix, groups, prefix, self.attends)
+        folded = heads // groups * sum(branches)
+        shares = shares_of(groups, folded, torch.get_num_threads())
+        self.far = self._attention(shares, groups, folded // shares, groups, prefix, self.attends)
+        self.near = self._attention(len(branches), heads, max(branches), heads, max(branches), "fp32")
         self.last = new(answers, hidden), new(config.vocab_size, hidden), new(answers, config.vocab_size)
 
     def layer(self, *, first: bool = False, last: bool = False) -> None:
@@ -213,11 +222,9 @@ class _Parts:
             inputs @ weight.T
             gradient @ weight
         if not last:
-            self._attention(1, self.heads, self.prefix, self.heads, self.prefix, causal=True)
-        shared = self.heads // self.groups
-        self._attention(1, self.groups, shared * sum(self.branches), self.groups, self.prefix, causal=False)
-        longest = max(self.branches)
-        self._attention(len(self.branches), self.heads, longest, self.heads, longest, causal=True)
+            self._attend(self.of_prefix, causal=True)
+        self._attend(self.far, causal=False)
+        self._attend(self.near, causal=True)
 
     def _new(self, *shape: int, precision: Precision | None = None) -> torch.Tensor:
         import torch
@@ -228,15 +235,19 @@ class _Parts:
     def _rows(products: list[Any], rows: slice) -> list[Any]:
         return [(inputs[rows], weight, gradient[rows]) for inputs, weight, gradient in products]
 
-    def _attention(self, batch: int, heads: int, rows: int, groups: int, keys: int, *, causal: bool) -> None:
+    def _attention(
+        self, batch: int, heads: int, rows: int, groups: int, keys: int, precision: Precision
+    ) -> list[torch.Tensor]:
+        sizes = ((heads, rows), (groups, keys), (groups, keys))
+        return [self._new(batch, *size, self.dim, precision=precision).requires_grad_() for size in sizes]
+
+    @staticmethod
+    def _attend(inputs: list[torch.Tensor], *, causal: bool) -> None:
         import torch
 
-        query = self._new(batch, heads, rows, self.dim, precision=self.attends).requires_grad_()
-        key, value = (self._new(batch, groups, keys, self.dim, precision=self.attends).requires_grad_() for _ in "kv")
-        output = torch.nn.functional.scaled_dot_product_attention(
-            query, key, value, is_causal=causal, enable_gqa=heads != groups
-        )
-        output.backward(output.detach())
+        query, key, value = inputs
+        output = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=causal, enable_gqa=True)
+        torch.autograd.grad(output, inputs, output.detach())
 
     def head(self) -> None:
         inputs, weight, gradient = self.last

@@ -74,6 +74,28 @@ def test_keys_are_copied_where_more_threads_are_busy_so(heads: int, groups: int,
     assert module._copies(heads, groups, threads) == copies
 
 
+@pytest.mark.parametrize("branches", [(5,), (5, 3), (9, 1, 4, 30)])
+@pytest.mark.parametrize("shares", [2, 3])
+def test_rows_cut_into_shares_have_the_same_gradients(
+    branches: tuple[int, ...], shares: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout, inputs = Layout(PREFIX, branches), inputs_of(6, 2, sum(branches))
+    found = []
+    for count in (1, shares):
+        monkeypatch.setattr(module, "shares_of", lambda *_: count)  # noqa: B023
+        found.append(torch.autograd.grad(cpu_attention(*inputs, layout, scale=0.3).square().sum(), inputs))
+    for whole, cut in zip(*found, strict=True):
+        torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("groups", "rows", "threads", "shares"),
+    [(3, 1917, 2, 2), (3, 1917, 1, 1), (4, 1917, 2, 1), (8, 8192, 16, 2), (3, 1917, 64, 7), (3, 100, 2, 1)],
+)
+def test_rows_are_cut_where_threads_would_be_idle(groups: int, rows: int, threads: int, shares: int) -> None:
+    assert module.shares_of(groups, rows, threads) == shares
+
+
 @pytest.mark.parametrize("fastest", ["fp32", "bf16"])
 def test_bf16_stays_bf16_outside(fastest: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "fastest_precision", lambda: fastest)

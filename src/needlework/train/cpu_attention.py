@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import ceil
+from math import ceil, gcd
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +29,9 @@ flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_back
 
 LONG = 2048
 """Tokens of a prefix whose attention is so much of a step that its threads should all be busy."""
+
+SHARE = 256
+"""Rows that are worth a call of their own."""
 
 _settled: Precision | None = None
 """What bf16's attention is computed in during a training."""
@@ -125,12 +128,14 @@ class _Attention(torch.autograd.Function):
         query, key, value, output, prefix_lse, lse = ctx.saved_tensors
         prefix, scale = ctx.layout.prefix, ctx.scale
         parts = _Parts(query, key, value, ctx.layout)
-        fold, pad, unpad = parts.fold, parts.pad, parts.unpad
+        pad, unpad = parts.pad, parts.unpad
         upstream, joined = gradient[:, :, prefix:], output[:, :, prefix:]
-        far = flash_backward(fold(upstream), *parts.far(), fold(joined), fold(lse), 0.0, False, scale=scale)
-        near = flash_backward(pad(upstream), *parts.near(), pad(joined), pad(lse), 0.0, True, scale=scale)
+        far = parts.far_backward(upstream, joined, lse, scale)
+        # In bf16 PyTorch's backward of such short rows takes three times as long.
+        near_inputs = (each.float() for each in (pad(upstream), *parts.near(), pad(joined), pad(lse)))
+        near = flash_backward(*near_inputs, 0.0, True, scale=scale)
         to_query, to_key, to_value = (torch.empty_like(each) for each in (query, key, value))
-        to_query[:, :, prefix:] = parts.unfold(far[0]) + unpad(near[0])
+        to_query[:, :, prefix:] = far[0] + unpad(near[0])
         to_key[:, :, :prefix], to_value[:, :, :prefix] = far[1:]
         to_key[:, :, prefix:], to_value[:, :, prefix:] = (parts.ungroup(unpad(each)) for each in near[1:])
         if prefix_lse is None:
@@ -168,6 +173,31 @@ class _Parts:
     def far(self) -> tuple[torch.Tensor, ...]:
         return self.fold(self.after[0]), *self.before[1:]
 
+    def far_backward(
+        self, gradient: torch.Tensor, output: torch.Tensor, lse: torch.Tensor, scale: float
+    ) -> tuple[torch.Tensor, ...]:
+        """Return the gradients of the branch rows' queries and of the prefix's keys and values.
+
+        PyTorch's backward gives a thread whole groups, which may leave most threads idle. No row depends on another, so
+        the rows of each group are cut into several shares.
+        """
+        query, *shared = self.far()
+        rows = query.shape[2]
+        shares = shares_of(self.groups, rows, torch.get_num_threads())
+        length = ceil(rows / shares)
+
+        def cut(each: torch.Tensor) -> torch.Tensor:
+            # Rows of zeros, whose gradient is zero, make shares equal.
+            sizes = (0,) * (2 * each.dim() - 5) + (shares * length - rows,)
+            filled = torch.nn.functional.pad(self.fold(each), sizes) if shares * length > rows else self.fold(each)
+            return filled.reshape(self.groups, shares, length, *each.shape[3:]).transpose(0, 1)
+
+        keys = (each.expand(shares, -1, -1, -1) for each in shared)
+        inputs = (cut(gradient), cut(self.after[0]), *keys, cut(output), cut(lse))
+        to_query, *to_shared = flash_backward(*inputs, 0.0, False, scale=scale)
+        to_query = to_query.transpose(0, 1).reshape(1, self.groups, shares * length, -1)[:, :, :rows]
+        return self.unfold(to_query), *(each.sum(0, keepdim=True) for each in to_shared)
+
     def near(self) -> tuple[torch.Tensor, ...]:
         query, *shared = self.after
         return self.pad(query), *(self.pad(self.repeat(each)) for each in shared)
@@ -196,6 +226,11 @@ class _Parts:
 
 def _halves(prefix: int) -> tuple[slice, slice]:
     return slice(None, prefix), slice(prefix, None)
+
+
+def shares_of(groups: int, rows: int, threads: int) -> int:
+    """Return into how many parts to cut the rows of each group, so that all threads have equally many to do."""
+    return max(1, min(threads // gcd(groups, threads), rows // SHARE))
 
 
 def _copies(heads: int, groups: int, threads: int) -> bool:

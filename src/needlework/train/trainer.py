@@ -73,7 +73,7 @@ class SharedPrefixTrainer(Trainer):
         forward = {key: inputs[key] for key in ("input_ids", "position_ids", "layout", "logits_to_keep")}
         outputs = model(**forward, use_cache=False)
         confirm(inputs["layout"], self.accelerator.unwrap_model(model))
-        logits: torch.Tensor = outputs.logits[0].float()
+        logits: torch.Tensor = outputs.logits.squeeze(0).float()
         return logits
 
     def log(self, logs: dict[str, Any], start_time: float | None = None) -> None:
