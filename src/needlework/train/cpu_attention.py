@@ -181,18 +181,17 @@ class _Parts:
         PyTorch's backward gives a thread whole groups, which may leave most threads idle. No row depends on another, so
         the rows of each group are cut into several shares.
         """
-        query, *shared = self.far()
-        rows = query.shape[2]
+        rows = self.heads // self.groups * self.rows
         shares = shares_of(self.groups, rows, torch.get_num_threads())
         length = ceil(rows / shares)
 
         def cut(each: torch.Tensor) -> torch.Tensor:
             # Rows of zeros, whose gradient is zero, make shares equal.
             sizes = (0,) * (2 * each.dim() - 5) + (shares * length - rows,)
-            filled = torch.nn.functional.pad(self.fold(each), sizes) if shares * length > rows else self.fold(each)
+            filled = torch.nn.functional.pad(self.fold(each), sizes)
             return filled.reshape(self.groups, shares, length, *each.shape[3:]).transpose(0, 1)
 
-        keys = (each.expand(shares, -1, -1, -1) for each in shared)
+        keys = (each.expand(shares, -1, -1, -1) for each in self.before[1:])
         inputs = (cut(gradient), cut(self.after[0]), *keys, cut(output), cut(lse))
         to_query, *to_shared = flash_backward(*inputs, 0.0, False, scale=scale)
         to_query = to_query.transpose(0, 1).reshape(1, self.groups, shares * length, -1)[:, :, :rows]
