@@ -31,7 +31,7 @@ LONG = 2048
 """Tokens of a prefix whose attention is so much of a step that its threads should all be busy."""
 
 SHARE = 256
-"""Rows that are worth a call of their own."""
+"""Rows of a group that are worth cutting off for another thread."""
 
 _settled: Precision | None = None
 """What bf16's attention is computed in during a training."""
