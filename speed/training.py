@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -58,7 +59,7 @@ def line(tokens: int, needles: int, peer: dict[str, float], ours: dict[str, floa
 
 
 def child_of(who: str, tokens: int, needles: int, precision: str) -> dict[str, float]:
-    """Return what a process of its own measures of `ours`, `trl` or `limit`: seconds an answer, and GiB."""
+    """Return what a process of its own measures of `ours`, `compiled`, `trl` or `limit`: seconds an answer, and GiB."""
     command = [sys.executable, "-m", "speed.training", who, str(tokens), str(needles), precision]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -67,7 +68,8 @@ def child_of(who: str, tokens: int, needles: int, precision: str) -> dict[str, f
 
 def child(who: str, tokens: int, needles: int, precision: Precision) -> None:
     """Measure one thing and print it: seconds an answer, and peak memory."""
-    seconds = {"trl": trl_steps, "ours": our_steps, "limit": limit_steps}[who](tokens, needles, precision)
+    ways = {"trl": trl_steps, "ours": our_steps, "compiled": partial(our_steps, compile=True), "limit": limit_steps}
+    seconds = ways[who](tokens, needles, precision)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps({"seconds": median(seconds[1:]) / needles, "gib": peak}))
 
@@ -82,14 +84,14 @@ def _haystacks(tokens: int, needles: int) -> tuple[Any, Any]:
     return SyntheticDataset(make_task("simple_dict"), 1 + STEPS, needles, tokens, renderer), renderer
 
 
-def our_steps(tokens: int, needles: int, precision: Precision) -> list[float]:
+def our_steps(tokens: int, needles: int, precision: Precision, *, compile: bool = False) -> list[float]:
     """Train on packed rows, one a step; return the seconds of each step."""
     from needlework.models.loading import load_model
     from needlework.recipe import Train
     from needlework.train.trainer import finetune
 
     data, renderer = _haystacks(tokens, needles)
-    train = Train(learning_rate=1e-5, batch_size=1, epochs=1, checkpoint_steps=1000)
+    train = Train(learning_rate=1e-5, batch_size=1, epochs=1, checkpoint_steps=1000, compile=compile)
     ends = [0.0]
     with tempfile.TemporaryDirectory() as folder:
         report = lambda row: ends.append(row["seconds"])  # noqa: E731

@@ -74,6 +74,7 @@ SHARDED: dict[str, dict[str, Any]] = {
     "full": {"trainable": "full", "early": True},
     "lora": {"trainable": "lora"},
     "tied": {"trainable": "full"},
+    "compiled": {"trainable": "full", "compile": True},
     "bf16": {"trainable": "full", "precision": "bf16", "half": True},
 }
 """What is trained by one process and by two that share one model."""
@@ -117,6 +118,7 @@ def two_train(model_folder: Path, folder: Path) -> None:
     train(model_folder, folder / "one-then-ddp")
     train(model_folder, folder / "ddp-then-one", half=True)
     train(folder / "published", folder / "ddp-held", precision="bf16")
+    train(model_folder, folder / "ddp-compiled", compile=True)
     shard()
     for name, told in SHARDED.items():
         train(folder / "tied" if name == "tied" else model_folder, folder / f"fsdp-{name}", **told)
@@ -153,6 +155,8 @@ WAYS = {
     "fsdp-full": "one-full",
     "fsdp-lora": "one-lora",
     "fsdp-tied": "one-tied",
+    "fsdp-compiled": "one-compiled",
+    "ddp-compiled": "one-attention",
     "fsdp-adapter": "one-lora",
     "one-then-fsdp": "one-attention",
     "fsdp-then-one": "one-attention",

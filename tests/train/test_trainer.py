@@ -207,18 +207,18 @@ def test_a_loss_that_is_not_finite_stops_with_its_sample(
     assert not (tmp_path / "model").exists()
 
 
-def train(model_folder: Path, folder: Path) -> None:
+def train(model_folder: Path, folder: Path, compile: bool) -> None:
     """Train as a command would, in whatever state the folder is."""
-    settings = changed(SETTINGS, epochs=3)
+    settings = changed(SETTINGS, epochs=3, compile=compile)
     renderer = Renderer(load_tokenizer(str(model_folder)))
     data = haystacks(renderer, size=7)
     held_out = HeldOut(data.hold_out(6)[1], steps=3, target=None)
     finetune(load_model(str(model_folder)), renderer, data, settings, folder, held_out=held_out)
 
 
-def train_until_killed(model_folder: Path, folder: Path, step: int) -> None:
+def train_until_killed(model_folder: Path, folder: Path, compile: bool, step: int) -> None:
     """Train in a process of its own, killed without warning when it reaches a step."""
-    process, metrics = start(train, model_folder, folder), folder / "metrics.jsonl"
+    process, metrics = start(train, model_folder, folder, compile), folder / "metrics.jsonl"
     while process.is_alive() and not (metrics.exists() and metrics.read_text().count("\n") >= step):
         time.sleep(0.002)
     process.kill()
@@ -232,14 +232,15 @@ def without_times(metrics: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_killed_trainings_end_with_the_same_bits(model_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compile", [False, True])
+def test_killed_trainings_end_with_the_same_bits(model_folder: Path, tmp_path: Path, compile: bool) -> None:
     """SIGKILL at random steps of three epochs, against a training that nobody disturbed."""
-    undisturbed = start(train, model_folder, tmp_path / "undisturbed")
+    undisturbed = start(train, model_folder, tmp_path / "undisturbed", compile)
     for step in sorted(random.sample(range(1, 10), 3)):
-        train_until_killed(model_folder, tmp_path / "killed", step)
+        train_until_killed(model_folder, tmp_path / "killed", compile, step)
         assert not (tmp_path / "killed" / "model").exists()
     # In a process of its own as well: how many threads this one was told to take would change the last bits.
-    start(train, model_folder, tmp_path / "killed").join()
+    start(train, model_folder, tmp_path / "killed", compile).join()
     undisturbed.join()
     expected, found = weights(tmp_path / "undisturbed/model"), weights(tmp_path / "killed/model")
     assert all(torch.equal(expected[name], found[name]) for name in expected)

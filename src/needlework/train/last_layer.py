@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+def decoder_layers(model: PreTrainedModel) -> list[torch.nn.Module]:
+    """Return the model's layers, in order."""
+    return [each for each in model.modules() if hasattr(getattr(each, "self_attn", None), "layer_idx")]
+
+
 def skip_last_prefix(model: PreTrainedModel) -> list[RemovableHandle]:
     """Make modules of the last layer leave out the prefix rows, whose number the layout gives; return the hooks."""
-    last = model.config.get_text_config().num_hidden_layers - 1
-    hooks = []
-    for module in model.modules():
-        if getattr(getattr(module, "self_attn", None), "layer_idx", None) == last:
-            layer = cast(Any, module)
-            queries = [layer.self_attn.q_proj] if hasattr(layer.self_attn, "q_proj") else []
-            hooks += _BranchRowsOnly(layer, [*queries, layer.self_attn.o_proj, layer.mlp]).hooks
-    return hooks
+    layer = cast(Any, decoder_layers(model)[-1])
+    queries = [layer.self_attn.q_proj] if hasattr(layer.self_attn, "q_proj") else []
+    return _BranchRowsOnly(layer, [*queries, layer.self_attn.o_proj, layer.mlp]).hooks
 
 
 class _BranchRowsOnly:

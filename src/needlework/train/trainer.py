@@ -8,6 +8,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +24,7 @@ from needlework.models.loading import Precision
 from needlework.recipe import Train
 from needlework.storage import write_json
 from needlework.train import arguments, checkpoints
+from needlework.train.compiled import compiled_layers
 from needlework.train.cpu_attention import settled
 from needlework.train.held_out import VALUE, WHOLE, HeldOut, KeepBest
 from needlework.train.metrics import Metrics, Tally
@@ -153,8 +155,8 @@ def finetune(
 
     Raises:
         ModelError: If exactness is not proven for the model.
-        UserError: If the loss is not finite, the disk cannot hold the checkpoints, or the processes cannot
-            share a batch.
+        UserError: If the loss is not finite, the disk cannot hold the checkpoints, the processes cannot share a
+            batch, or the layers cannot be compiled.
     """
     folder = Path(folder)
     saved = folder / "checkpoints"
@@ -177,7 +179,8 @@ def finetune(
         "trainable_parameters": sum(each.numel() for each in model.parameters() if each.requires_grad),
     }
     metrics = Metrics(folder / "metrics.jsonl", report, getattr(haystacks, "place", "sample {}".format))
-    with packed_attention(model), checkpoints.full_disk_explained(folder):
+    compiled = compiled_layers(model) if train.compile else nullcontext()
+    with packed_attention(model), compiled, checkpoints.full_disk_explained(folder):
         trainer = _trainer(model, training_arguments, haystacks, renderer, metrics, held_out)
         with tracking(train.trackers, folder / "logs") as trackers:
             for tracker in trackers:
