@@ -160,4 +160,4 @@ def test_the_gate_names_a_folder_without_comparison(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert call(monkeypatch, "gate", str(tmp_path)) == 2
-    assert "comparison.json: No such file" in capsys.readouterr().err
+    assert "/comparison.json. Give a run's folder, or two folders of evaluations." in capsys.readouterr().err

@@ -10,7 +10,7 @@ from needlework.errors import DataError
 from needlework.report.gate import exit_code, gate, load, unjudged
 from needlework.report.statistics import row
 from needlework.storage import write_json
-from tests.report.conftest import benchmark, comparison
+from tests.report.conftest import SAME, benchmark, comparison
 
 
 def judged(lost: int, gained: int, of: int = 2000) -> dict[str, Any]:
@@ -97,11 +97,11 @@ def test_a_benchmark_that_was_not_compared_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is not a comparison"),
-        ("[]", "is not a comparison"),
-        ("{}", "lacks 'before'"),
+        ("{", "is not JSON"),
+        ("[]", "should be a JSON object"),
+        ("{}", "lacks 'after'"),
         ('{"before": "a", "after": "b"}', "lacks 'benchmarks'"),
-        ('{"before": "a", "after": "b", "benchmarks": {"kv": {"overall": {"n": 1}}}}', "lacks 'clusters'"),
+        (json.dumps(comparison(knowledge={"title": "a", "overall": SAME})), "lacks 'discordant'"),
     ],
 )
 def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, message: str) -> None:

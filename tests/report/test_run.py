@@ -41,7 +41,7 @@ def with_skipped(counts: dict[str, int]) -> dict[str, Any]:
     ("name", "content", "said"),
     [
         ("comparison.json", "{", "is not JSON"),
-        ("comparison.json", "[]", "should hold a JSON object"),
+        ("comparison.json", "[]", "should be a JSON object"),
         ("comparison.json", '{"before": "a"}', "lacks 'after'"),
         ("comparison.json", json.dumps(comparison()), "compares no benchmark"),
         (
@@ -57,7 +57,7 @@ def with_skipped(counts: dict[str, int]) -> dict[str, Any]:
         (
             "comparison.json",
             json.dumps(compared(kv=SAME) | {"measures": {"drift": {"kl": value(1, float("inf"))}}}),
-            "drift, kl: after should be a finite number",
+            "drift, kl, after should be a finite number",
         ),
         ("comparison.json", json.dumps(with_skipped({"before": 1})), "skipped lacks 'after'"),
         ("after/summary.json", '{"benchmarks": {"kv": {"n": 3}}}', "lacks 'seconds'"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from needlework.errors import DataError
 from needlework.report.margin import Judgement, judge, needed_to_judge
 from needlework.report.power import POWER
 from needlework.report.runs import runs_of
+from needlework.report.stored import Comparison, read
 from needlework.report.text import Row, as_gain, is_fault, is_kept, is_part, points
 
 EXIT_CODES: dict[Judgement, int] = {"no harm": 0, "harm": 1, "too few": 3}
@@ -23,7 +23,8 @@ TOO_SMALL = "known_unknowns"
 SIZES = {"knowledge": "evaluate.knowledge.facts", "grounding": "evaluate.grounding.questions"}
 """The settings by which benchmarks have more questions."""
 
-_READ = ("n", "clusters", "before", "change", "low", "high", "discordant", "design_effect")
+_COUNTED = ("discordant", "design_effect")
+"""What the gate reads besides, and the report does not."""
 
 
 @dataclass(frozen=True)
@@ -97,23 +98,15 @@ def load(run: Path) -> dict[str, Any]:
     """Read a run's comparison.json.
 
     Raises:
-        DataError: If it is missing, not JSON, or lacks what the gate reads.
+        DataError: If it is missing, has another form, or lacks what the gate reads.
     """
     path = run / "comparison.json"
-    try:
-        comparison: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        rows = [each["overall"] for _, benchmarks in runs_of(comparison) for each in benchmarks.values()]
-        lacking = [key for row in rows for key in _READ if not isinstance(row[key], int | float)]
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror}. Give a run's folder, or two folders of evaluations."
-        ) from None
-    except (ValueError, AttributeError, TypeError) as error:
-        raise DataError(f"{path} is not a comparison: {error}. Compare again.") from None
-    except KeyError as error:
-        raise DataError(f"{path} lacks {error}. Compare again.") from None
-    if lacking:
-        raise DataError(f"{path}: {lacking[0]} should be a number. Compare again.")
+    if not path.is_file():
+        raise DataError(f"there is no {path}. Give a run's folder, or two folders of evaluations.")
+    comparison = read(Comparison, path, "needlework compare")
+    rows = [each["overall"] for _, benchmarks in runs_of(comparison) for each in benchmarks.values()]
+    if lacking := [key for row in rows for key in _COUNTED if key not in row]:
+        raise DataError(f"{path} lacks {lacking[0]!r}. Compare again.")
     return comparison
 
 

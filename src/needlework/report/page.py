@@ -161,7 +161,7 @@ def _overall(run: Run) -> list[dict[str, Any]]:
 
 def _meanings(run: Run) -> list[tuple[str, str]]:
     """Return the title of each benchmark, and what counts as a hit."""
-    said = {name: each["meaning"] for side in run.sides for name, each in side.benchmarks.items()}
+    said = {name: each.get("meaning", "") for side in run.sides for name, each in side.benchmarks.items()}
     return [(title, said[name]) for name, title in run.titles.items() if said.get(name)]
 
 
