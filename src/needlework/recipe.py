@@ -118,7 +118,7 @@ class Train(Section):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more time, or half if most is frozen."""
     compile: bool = False
-    """Compile the layers with torch.compile: a quarter less memory at 4K tokens, after up to a minute of compiling."""
+    """Compile the layers with torch.compile: less memory, after up to a minute of compiling."""
     max_grad_norm: float = Field(1.0, gt=0)
     """Maximum gradient norm; larger gradients are clipped."""
     checkpoint_steps: int = Field(10, ge=1, le=10**6)

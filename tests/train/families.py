@@ -8,6 +8,7 @@ prints the largest deviations of loss and gradients as a Markdown table.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -108,9 +109,14 @@ def packed_logits(model: torch.nn.Module, row: PackedRow) -> tuple[torch.Tensor,
 
 
 def losses_and_gradients(
-    name: str, trainable: Trainable, checkpointing: bool
+    name: str,
+    trainable: Trainable,
+    checkpointing: bool,
+    packing: Callable[[Any], AbstractContextManager[None]] = nullcontext,
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], dict[str, tuple[torch.Tensor, torch.Tensor]]]:
-    """Return the loss, and the gradient of every trainable parameter, of a packed row and of separate rows."""
+    """Return the loss, and the gradient of every trainable parameter, of a packed row and of separate rows; the former
+    within a context of the model.
+    """
     row = packed()
     model = select(tiny(name), trainable)
     trained = {key: each for key, each in model.named_parameters() if each.requires_grad}
@@ -124,8 +130,9 @@ def losses_and_gradients(
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
     enable(model)
-    loss = cross_entropy(*packed_logits(model, row))
-    loss.backward()
+    with packing(model):
+        loss = cross_entropy(*packed_logits(model, row))
+        loss.backward()
     found = [each.grad for each in trained.values()]
     assert all(each is not None for each in found)
     return (loss.detach(), expected.detach()), dict(

@@ -19,44 +19,44 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 VARIANTS = 64
-"""Kernels of one function that may be compiled before it runs uncompiled. PyTorch's 8 are too few for first, middle and
-last layers, with and without a window, in training and in a check."""
+"""Variants of one function that may be compiled before it runs uncompiled. PyTorch's 8 are too few for first and other
+layers, with and without a window, in training and in a check. Only the forward's own thread has this limit."""
 
 
 @contextmanager
 def compiled_layers(model: PreTrainedModel) -> Iterator[None]:
-    """Compile the model's layers when they first run, for rows of any length, and let go of that at the end.
+    """Compile the model's layers when they first run, for rows of any length; the model is left uncompiled.
 
     Args:
         model: A model with shared-prefix attention.
 
     Raises:
-        UserError: If a layer cannot be compiled, most often because there is no C++ compiler.
+        UserError: If a layer cannot be compiled, as without a C++ compiler.
     """
     from torch._dynamo.exc import TorchDynamoException
     from transformers import AttentionInterface
 
     # The last layer leaves out the prefix, whose length would be compiled into it.
     layers = decoder_layers(model)[:-1]
-    # Of the layout, which differs from row to row, the compiler would make a variant each.
-    AttentionInterface.register(ATTENTION, torch.compiler.disable(shared_prefix_attention))
-    for layer in layers:
-        layer.forward = partial(_forward, layer, torch.compile(_uncompiled(layer), dynamic=True))
+    # DDP would otherwise have the layers cut where its messages begin; they are parts enough.
+    config = torch._dynamo.config.patch(recompile_limit=VARIANTS, optimize_ddp=False)
     try:
-        with torch._dynamo.config.patch(recompile_limit=VARIANTS):
+        # If the compiler read the layout, it would compile anew for each row.
+        AttentionInterface.register(ATTENTION, torch.compiler.disable(shared_prefix_attention))
+        for layer in layers:
+            layer.forward = partial(_forward, layer, torch.compile(_without_checkpointing(layer), dynamic=True))
+        with config:
             yield
     except TorchDynamoException as error:
-        raise UserError(
-            f"torch.compile failed ({str(error).splitlines()[0]}). Install a C++ compiler, or set train.compile=false."
-        ) from error
+        raise UserError(f"torch.compile failed: {_reason(error)}. Or set train.compile=false.") from error
     finally:
         AttentionInterface.register(ATTENTION, shared_prefix_attention)
         for layer in layers:
-            del layer.forward
+            layer.__dict__.pop("forward", None)
 
 
-def _uncompiled(layer: torch.nn.Module) -> Callable[..., torch.Tensor]:
-    """Return the layer's forward without transformers' checkpointing around it, which the compiler gives up at."""
+def _without_checkpointing(layer: torch.nn.Module) -> Callable[..., torch.Tensor]:
+    """Return the layer's forward inside transformers' checkpointing, which the compiler does not enter."""
     return cast("Callable[..., torch.Tensor]", cast(Any, type(layer)).forward.__wrapped__)
 
 
@@ -64,3 +64,13 @@ def _forward(layer: Any, compiled: Callable[..., torch.Tensor], *args: Any, **op
     run = partial(compiled, layer, **options)
     checkpointed = layer.gradient_checkpointing and layer.training
     return cast(torch.Tensor, layer._gradient_checkpointing_func(run, *args) if checkpointed else run(*args))
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong, and what to do about it, of an error that can hold all that a compiler printed."""
+    cause = getattr(error, "inner_exception", error)
+    lines = str(cause).splitlines()
+    said = next((line for line in lines if "error:" in line), lines[0] if lines else type(cause).__name__).strip()
+    if type(cause).__name__ == "InvalidCxxCompiler":
+        return f"{said.removesuffix('.')}. Install one, such as g++"
+    return said.removesuffix(".")

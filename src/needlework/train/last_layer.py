@@ -23,9 +23,11 @@ def decoder_layers(model: PreTrainedModel) -> list[torch.nn.Module]:
 
 def skip_last_prefix(model: PreTrainedModel) -> list[RemovableHandle]:
     """Make modules of the last layer leave out the prefix rows, whose number the layout gives; return the hooks."""
-    layer = cast(Any, decoder_layers(model)[-1])
-    queries = [layer.self_attn.q_proj] if hasattr(layer.self_attn, "q_proj") else []
-    return _BranchRowsOnly(layer, [*queries, layer.self_attn.o_proj, layer.mlp]).hooks
+    hooks = []
+    for layer in cast("list[Any]", decoder_layers(model)[-1:]):
+        queries = [layer.self_attn.q_proj] if hasattr(layer.self_attn, "q_proj") else []
+        hooks += _BranchRowsOnly(layer, [*queries, layer.self_attn.o_proj, layer.mlp]).hooks
+    return hooks
 
 
 class _BranchRowsOnly:

@@ -180,7 +180,7 @@ def finetune(
     }
     metrics = Metrics(folder / "metrics.jsonl", report, getattr(haystacks, "place", "sample {}".format))
     compiled = compiled_layers(model) if train.compile else nullcontext()
-    with packed_attention(model), compiled, checkpoints.full_disk_explained(folder):
+    with packed_attention(model), checkpoints.full_disk_explained(folder), compiled:
         trainer = _trainer(model, training_arguments, haystacks, renderer, metrics, held_out)
         with tracking(train.trackers, folder / "logs") as trackers:
             for tracker in trackers:
