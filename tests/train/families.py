@@ -7,8 +7,11 @@ prints the largest deviations of loss and gradients as a Markdown table.
 
 from __future__ import annotations
 
+import shutil
+import sysconfig
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,6 +69,10 @@ MODELS: dict[str, Callable[[], transformers.PreTrainedModel]] = {
 }
 LENGTHS = ((7, 3), (12, 5), (5, 4))
 """Tokens of each branch, and how many of them are its answer."""
+
+
+CAN_COMPILE = bool(shutil.which("g++")) and (Path(sysconfig.get_path("include")) / "Python.h").exists()
+"""Whether torch.compile has what it needs here, which a machine for anything else may lack."""
 
 
 def tiny(name: str) -> transformers.PreTrainedModel:

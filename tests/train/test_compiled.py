@@ -18,10 +18,10 @@ from needlework.train.compiled import compiled_layers
 from needlework.train.shared_prefix import ATTENTION, packed_attention, shared_prefix_attention
 from needlework.train.trainable import Trainable
 from needlework.train.trainer import finetune
-from tests.train.families import deviation, losses_and_gradients, packed, packed_logits, tiny
+from tests.train.families import CAN_COMPILE, deviation, losses_and_gradients, packed, packed_logits, tiny
 from tests.train.test_trainer import SETTINGS, changed, haystacks
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CAN_COMPILE, reason="torch.compile needs g++ and Python.h")]
 
 
 @pytest.fixture(autouse=True)

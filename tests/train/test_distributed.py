@@ -24,6 +24,7 @@ from needlework.models.loading import Precision, load_model, load_tokenizer
 from needlework.train import checkpoints, trainer
 from needlework.train.held_out import VALUE, HeldOut
 from needlework.train.trainer import SharedPrefixTrainer
+from tests.train.families import CAN_COMPILE
 from tests.train.test_trainer import SETTINGS, changed, haystacks
 from tests.train.workers import together
 
@@ -74,7 +75,7 @@ SHARDED: dict[str, dict[str, Any]] = {
     "full": {"trainable": "full", "early": True},
     "lora": {"trainable": "lora"},
     "tied": {"trainable": "full"},
-    "compiled": {"trainable": "full", "compile": True},
+    "compiled": {"trainable": "full", "compile": CAN_COMPILE},
     "bf16": {"trainable": "full", "precision": "bf16", "half": True},
 }
 """What is trained by one process and by two that share one model."""
@@ -118,7 +119,7 @@ def two_train(model_folder: Path, folder: Path) -> None:
     train(model_folder, folder / "one-then-ddp")
     train(model_folder, folder / "ddp-then-one", half=True)
     train(folder / "published", folder / "ddp-held", precision="bf16")
-    train(model_folder, folder / "ddp-compiled", compile=True)
+    train(model_folder, folder / "ddp-compiled", compile=CAN_COMPILE)
     shard()
     for name, told in SHARDED.items():
         train(folder / "tied" if name == "tied" else model_folder, folder / f"fsdp-{name}", **told)

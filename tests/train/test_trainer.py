@@ -24,6 +24,7 @@ from needlework.train.held_out import HeldOut
 from needlework.train.trainable import Trainable
 from needlework.train.trainer import finetune
 from tests.conftest import make_tokenizer
+from tests.train.families import CAN_COMPILE
 from tests.train.workers import start
 
 SETTINGS = Train(
@@ -232,7 +233,7 @@ def without_times(metrics: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("compile", sorted({False, CAN_COMPILE}))
 def test_killed_trainings_end_with_the_same_bits(model_folder: Path, tmp_path: Path, compile: bool) -> None:
     """SIGKILL at random steps of three epochs, against a training that nobody disturbed."""
     undisturbed = start(train, model_folder, tmp_path / "undisturbed", compile)
