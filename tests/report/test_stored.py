@@ -39,6 +39,12 @@ def test_the_first_part_of_another_form_is_named(line: str, said: str) -> None:
     assert str(error.value).endswith("; delete the file and run the command that writes it again")
 
 
+def test_answers_that_were_cut_off_need_the_limit() -> None:
+    written = comparison(kv=benchmark("Facts", SAME, cut={"before": 0.5, "after": 0.0}))
+    with pytest.raises(DataError, match="file, benchmarks, kv: cut without its limit; delete the file"):
+        parse(Comparison, json.dumps(written), "file")
+
+
 def test_a_missing_file_is_named_with_its_command(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no comparison\.json; run `needlework compare` first"):
         read(Comparison, tmp_path / "comparison.json", "needlework compare")

@@ -9,7 +9,7 @@ import reprlib
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 
 from needlework.errors import DataError
 from needlework.visible import visible
@@ -93,6 +93,12 @@ class Benchmark(Form):
     cut: Sides | None = None
     limit: int | None = None
 
+    @model_validator(mode="after")
+    def _is_cut_at_a_limit(self) -> Benchmark:
+        if self.cut and self.limit is None:
+            raise ValueError("cut without its limit")
+        return self
+
 
 class Side(Form):
     """One run against the first."""
@@ -170,6 +176,8 @@ def _fault(error: ValidationError, where: str) -> str:
     *place, last = [where, *map(str, first["loc"])]
     if first["type"] == "missing":
         return f"{', '.join(place)} lacks {last!r}"
+    if first["type"] == "value_error":
+        return f"{', '.join([*place, last])}: {first['msg'].removeprefix('Value error, ')}"
     wanted = _NAMED.get(first["type"], first["msg"].removeprefix("Input should be "))
     return f"{', '.join([*place, last])} should be {wanted}, not {reprlib.repr(first['input'])}"
 
