@@ -18,8 +18,8 @@ def evaluation(folder: Path, hits: int, of: int = 10, name: str = "mdqa") -> str
         Prediction(str(i), str(i), str(i), "q", ("x",), "", 0, "1", None, 5, "o", i < hits) for i in range(of)
     ]
     write(predictions, folder / f"predictions-{name}.jsonl")
-    summary = {"model": folder.name, "benchmarks": {name: {"titles": {"contained": "Multi-document QA"}}}}
-    write_json(folder / "summary.json", summary)
+    asked = {name: {"titles": {"contained": "Multi-document QA"}, "seconds": 1.5}}
+    write_json(folder / "summary.json", {"model": folder.name, "benchmarks": asked})
     return str(folder)
 
 

@@ -29,8 +29,8 @@ def evaluation(folder: Path, hits: list[bool], name: str = "kv") -> Path:
     ]
     folder.mkdir()
     write(predictions, folder / f"predictions-{name}.jsonl")
-    titles = {"value": "Value", "whole": "Value and dictionary"}
-    write_json(folder / "summary.json", {"model": folder.name, "benchmarks": {name: {"titles": titles}}})
+    asked = {name: {"titles": {"value": "Value", "whole": "Value and dictionary"}, "seconds": 1.5}}
+    write_json(folder / "summary.json", {"model": folder.name, "benchmarks": asked})
     return folder
 
 
@@ -191,7 +191,8 @@ def swept(folder: Path, places: dict[str, float], questions: int = 20) -> Path:
     ]
     folder.mkdir()
     write(predictions, folder / "predictions-mdqa.jsonl")
-    write_json(folder / "summary.json", {"model": folder.name, "benchmarks": {"mdqa": {"titles": {"value": "QA"}}}})
+    asked = {"mdqa": {"titles": {"value": "QA"}, "seconds": 1.5}}
+    write_json(folder / "summary.json", {"model": folder.name, "benchmarks": asked})
     return folder
 
 
@@ -240,7 +241,7 @@ def test_more_runs_are_each_compared_with_the_first(tmp_path: Path) -> None:
 def test_benchmarks_of_one_run_alone_are_named(tmp_path: Path) -> None:
     before, after = evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 12)
     summary = json.loads((after / "summary.json").read_text())
-    summary["benchmarks"]["flenqa"] = {"titles": {"value": "FLenQA"}}
+    summary["benchmarks"]["flenqa"] = {"titles": {"value": "FLenQA"}, "seconds": 1.5}
     write_json(after / "summary.json", summary)
     assert compare(before, after)["not_shared"] == {"before": [], "after": ["flenqa"]}
     assert compare(after, before)["not_shared"] == {"before": ["flenqa"], "after": []}
@@ -248,19 +249,20 @@ def test_benchmarks_of_one_run_alone_are_named(tmp_path: Path) -> None:
 
 def test_a_summary_of_another_form_is_refused(tmp_path: Path) -> None:
     before, after = evaluation(tmp_path / "b", [True] * 12), evaluation(tmp_path / "a", [True] * 12)
-    told = {"kv": {"titles": {"value": "KV"}, "answered_by": 5}}
-    for value in (
-        [],
-        {"model": "m"},
-        {"model": 7, "benchmarks": {}},
-        {"model": "m", "benchmarks": {"kv": 1}},
-        {"model": "m", "benchmarks": told},
+    kv = {"titles": {"value": "KV"}, "seconds": 1.5}
+    for value, said in (
+        ([], r"summary\.json should be a JSON object"),
+        ({"model": "m"}, "lacks 'benchmarks'"),
+        ({"model": 7, "benchmarks": {}}, "model should be a valid string"),
+        ({"model": "m", "benchmarks": {"kv": kv | {"titles": 1}}}, "kv, titles should be a JSON object"),
+        ({"model": "m", "benchmarks": {"kv": kv | {"answered_by": 5}}}, "kv, answered_by should be a JSON object"),
+        ({"model": "m", "benchmarks": {"kv": kv | {"cut": 5}}}, "kv: cut without n or max_new_tokens"),
     ):
         write_json(after / "summary.json", value)
-        with pytest.raises(DataError, match="not the summary of an evaluation"):
+        with pytest.raises(DataError, match=said):
             compare(before, after)
     (after / "summary.json").write_bytes(b"\xff")
-    with pytest.raises(DataError, match=r"summary\.json is not JSON"):
+    with pytest.raises(DataError, match=r"cannot read .*summary\.json"):
         compare(before, after)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from needlework.haystack import Prediction
 from needlework.report import measures
 from needlework.report.pairing import Answered, pair, read_answers, system_message
 from needlework.report.statistics import LEVEL, clusters_of, contrast, holm, row
+from needlework.report.stored import Evaluation, read
 from needlework.report.text import in_order, is_number
 from needlework.report.trainings import FEWEST, mean_row
 
@@ -135,28 +135,12 @@ def _clusters(asked: Sequence[Prediction]) -> Any:
 
 
 def _summary(folder: Path) -> dict[str, Any]:
-    try:
-        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        if not folder.exists():
-            raise DataError(f"there is no folder {folder}. Give the folder of an evaluation.") from None
+    if not folder.exists():
+        raise DataError(f"there is no folder {folder}. Give the folder of an evaluation.")
+    if not (folder / "summary.json").exists():
         inside = " Those of a run are in its folders before and after." if (folder / "after").is_dir() else ""
-        raise DataError(f"{folder} holds no finished evaluation: it has no summary.json.{inside}") from None
-    except ValueError as error:
-        raise DataError(f"{folder / 'summary.json'} is not JSON: {error}.") from None
-    try:
-        known = isinstance(summary["model"], str) and all(
-            isinstance(each["titles"], dict)
-            and isinstance(each.get("answered_by", {}), dict)
-            and isinstance(each.get("meanings", {}), dict)
-            and (not each.get("cut") or all(isinstance(each[key], int) for key in ("cut", "n", "max_new_tokens")))
-            for each in summary["benchmarks"].values()
-        )
-    except (AttributeError, KeyError, TypeError):
-        known = False
-    if not known:
-        raise DataError(f"{folder / 'summary.json'} is not the summary of an evaluation. Evaluate again.")
-    return summary
+        raise DataError(f"{folder} holds no finished evaluation: it has no summary.json.{inside}")
+    return read(Evaluation, folder / "summary.json", "needlework evaluate")
 
 
 def _check_count(answered: Answered, entry: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
-"""What a report and the gate read of a run's files, which other programs and people may have written: their forms, and
-one sentence about the first part that has another. docs/records.md describes the files.
+"""What a comparison, a report and the gate read of a run's files, which other programs and people may have written.
+
+Here are the forms of the files, which docs/records.md describes, and one sentence about the first part that has
+another.
 """
 
 from __future__ import annotations
@@ -122,7 +124,19 @@ class Comparison(Side):
 class Evaluated(Form):
     """A benchmark in `summary.json`."""
 
+    titles: dict[str, str]
     seconds: float
+    n: int | None = None
+    answered_by: dict[str, str] = {}
+    meanings: dict[str, str] = {}
+    cut: int = 0
+    max_new_tokens: int | None = None
+
+    @model_validator(mode="after")
+    def _is_cut_at_a_limit(self) -> Evaluated:
+        if self.cut and not (self.n and self.max_new_tokens):
+            raise ValueError("cut without n or max_new_tokens")
+        return self
 
 
 class Measured(Form):
@@ -134,6 +148,7 @@ class Measured(Form):
 class Evaluation(Form):
     """`summary.json` of an evaluation."""
 
+    model: str
     benchmarks: dict[str, Evaluated]
     measures: dict[str, Measured] = {}
 
